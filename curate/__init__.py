@@ -1,0 +1,1 @@
+"""Curate: which clips of which assets are worth rendering, and why."""

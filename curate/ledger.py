@@ -1,0 +1,135 @@
+"""The ledger: one row per clip, with every score, the verdict and what it rests on.
+
+Rows are written by workers as small JSON records, gathered into Parquet parts, and compacted at
+the end of a run. An asset that has no clips, or that cannot be read, has one row with
+``clip_index`` -1. No (uid, clip_index) stands twice: the part with the highest number wins.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.files import clear_temporaries, write_atomic
+
+VERDICTS = ("kept", "rejected", "failed")
+
+SCHEMA = pa.schema(
+    [
+        # which clip
+        ("uid", pa.string()),
+        ("path", pa.string()),  # as given, relative to the input root
+        ("clip_index", pa.int32()),  # -1: the row is about the whole asset
+        ("clip_name", pa.string()),
+        # what was decided and why
+        ("verdict", pa.string()),  # kept, rejected, failed
+        ("rule", pa.string()),  # first rule that fired; empty when kept
+        ("value", pa.float64()),  # what that rule measured
+        ("limit", pa.float64()),  # what it was held against
+        ("unit", pa.string()),
+        ("stage", pa.string()),  # where the verdict fell: source, inspect, probe, render, pack
+        ("error", pa.string()),  # one sentence for people
+        ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
+        ("warnings", pa.string()),  # JSON list: missing textures, hidden collision meshes, ...
+        # time
+        ("window_start_s", pa.float64()),
+        ("window_stop_s", pa.float64()),
+        ("duration_s", pa.float64()),
+        # scores of curate.motion and curate.rules; null where not measured
+        ("motion", pa.float64()),  # mean displacement less drift, in asset sizes
+        ("drift", pa.float64()),  # furthest translation of the whole, in asset sizes
+        ("rotation_deg", pa.float64()),  # largest rotation of the best rigid fit
+        ("deformation", pa.float64()),  # mean displacement left by the best rigid fit, asset sizes
+        ("step_share", pa.float64()),  # largest one-step share of the path travelled
+        ("reach", pa.float64()),  # furthest vertex from the first pose's centre, asset sizes
+        ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
+        ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
+        # provenance
+        ("source", pa.string()),
+        ("format", pa.string()),
+        ("sha256", pa.string()),
+        ("bytes", pa.int64()),
+        ("licence", pa.string()),
+        ("attribution", pa.string()),
+        ("vertices", pa.int64()),
+        ("triangles", pa.int64()),
+        ("sample_key", pa.string()),  # empty unless kept
+        ("fingerprint", pa.string()),
+        # seconds spent
+        ("load_s", pa.float64()),
+        ("probe_s", pa.float64()),
+        ("render_s", pa.float64()),
+        ("encode_s", pa.float64()),
+    ]
+)
+
+SCORES = (
+    "motion",
+    "drift",
+    "rotation_deg",
+    "deformation",
+    "step_share",
+    "reach",
+    "margin_px",
+    "motion_magnitude",
+)
+
+
+def ledger_dir(run: Path) -> Path:
+    """Folder of the ledger's Parquet parts."""
+    return run / "ledger"
+
+
+def append(run: Path, rows: list[dict[str, Any]], number: int) -> Path:
+    """Write one part. Rows hold the keys of ``SCHEMA``; missing ones become null."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), sink, compression="zstd")
+    path = ledger_dir(run) / f"part-{number:06d}.parquet"
+    write_atomic(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def parts(run: Path) -> list[Path]:
+    """List the parts, oldest first."""
+    return sorted(ledger_dir(run).glob("part-*.parquet"))
+
+
+def load(run: Path) -> list[dict[str, Any]]:
+    """Read all rows, newest word on each asset, ordered by (path, uid, clip_index)."""
+    newest: dict[str, list[dict[str, Any]]] = {}
+    for path in parts(run):
+        table = pq.ParquetFile(path).read()
+        fresh: dict[str, list[dict[str, Any]]] = {}
+        for row in table.to_pylist():
+            fresh.setdefault(row["uid"], []).append(row)
+        newest |= fresh
+    rows = [row for asset in newest.values() for row in asset]
+    return sorted(rows, key=lambda row: (row["path"], row["uid"], row["clip_index"]))
+
+
+def next_number(run: Path) -> int:
+    """Return the number of the next part."""
+    present = parts(run)
+    return int(present[-1].stem.rpartition("-")[2]) + 1 if present else 0
+
+
+def compact(run: Path) -> list[dict[str, Any]]:
+    """Gather all parts into one and return its rows.
+
+    The new part has the highest number, so a kill between writing it and removing the others
+    leaves a ledger that still reads the same through ``load``.
+    """
+    old = parts(run)
+    rows = load(run)
+    if len(old) > 1:
+        append(run, rows, next_number(run))
+        for path in old:
+            path.unlink()
+    return rows
+
+
+def recover(run: Path) -> None:
+    """Make the folder and remove half-written parts of a killed run."""
+    ledger_dir(run).mkdir(parents=True, exist_ok=True)
+    clear_temporaries(ledger_dir(run))

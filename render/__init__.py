@@ -1,0 +1,1 @@
+"""Render: headless Blender, supervised, one process per worker."""

@@ -1,0 +1,1 @@
+"""Inside Blender: imported by nobody, started as a process."""

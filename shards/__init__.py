@@ -1,0 +1,1 @@
+"""Shards: the on-disk contract between the data half and the trainers."""

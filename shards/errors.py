@@ -1,0 +1,45 @@
+"""Errors that name the item, what was found, what was expected and what to do.
+
+Anything about one asset or one sample derives from ``ItemError``: a run counts it and
+goes on. Every other exception is a fault of the program or its settings and stops it.
+"""
+
+
+class Orbit4dError(Exception):
+    """Base of all errors raised on purpose; its text is meant for the user."""
+
+
+class ConfigError(Orbit4dError):
+    """A setting is wrong: nothing was started."""
+
+
+class RunError(Orbit4dError):
+    """A RUN folder cannot be used as asked."""
+
+
+class ItemError(Orbit4dError):
+    """Something is wrong with one item; the others are unaffected."""
+
+
+class AssetError(ItemError):
+    """One asset cannot be used.
+
+    Attributes:
+        rule: short stable snake_case name of the cause; reports count it.
+        stage: where it was found: ``source``, ``inspect``, ``probe``, ``render``, ``pack``.
+        detail: longer evidence (a log tail); may be empty.
+    """
+
+    def __init__(self, message: str, *, rule: str, stage: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+        self.stage = stage
+        self.detail = detail
+
+
+class SampleError(ItemError):
+    """One sample of a shard is damaged or does not fit the schema."""
+
+
+class ShardError(Orbit4dError):
+    """A shard or an index is damaged, missing or inconsistent."""

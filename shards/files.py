@@ -1,0 +1,54 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_TEMPORARY = ".tmp-"
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, flush it to disk, then give it its final name.
+
+    A reader sees the old content or the new one, never a part. The directory must exist.
+    """
+    temporary = temporary_for(path)
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    publish(temporary, path)
+
+
+def temporary_for(path: Path) -> Path:
+    """Name the temporary file in which a process prepares ``path``."""
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished, flushed file its final name and make the rename durable."""
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def clear_temporaries(directory: Path) -> None:
+    """Remove what an earlier, killed run left half written in a directory."""
+    for leftover in directory.glob(f"{_TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def dump_json(value: Any) -> bytes:
+    """Write JSON with sorted keys: equal values give equal bytes. NaN is refused."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False).encode()
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

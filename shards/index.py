@@ -1,0 +1,141 @@
+"""Which sample lies where: one Parquet part per shard, merged into ``index.parquet`` and its head.
+
+A shard is committed when both ``index/NAME.parquet`` and ``shards/NAME.tar`` exist. The part is
+written first and the tar's rename is the commit, so a part without its tar is a leftover of a
+killed run and is removed by the next.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.errors import ShardError
+from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
+
+_COLUMNS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("uid", pa.string()),
+        ("clip_index", pa.int32()),
+        ("shard", pa.string()),
+        ("offset", pa.int64()),
+        ("length", pa.int64()),
+        ("sha256", pa.string()),
+        ("frames", pa.int32()),
+        ("fingerprint", pa.string()),
+        ("motion_magnitude", pa.float64()),
+        ("scores", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One sample: its bytes are ``shard[offset : offset + length]``, hashed by ``sha256``."""
+
+    key: str
+    uid: str
+    clip_index: int
+    shard: str
+    offset: int
+    length: int
+    sha256: str
+    frames: int
+    fingerprint: str
+    motion_magnitude: float | None
+    scores: str  # JSON object: score name -> value
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the entry as a row of ``index.parquet``."""
+        return {name: getattr(self, name) for name in _COLUMNS.names}
+
+
+def shard_dir(run: Path) -> Path:
+    """Folder of the tars."""
+    return run / "shards"
+
+
+def part_dir(run: Path) -> Path:
+    """Folder of the index parts, one per shard."""
+    return run / "index"
+
+
+def write_part(run: Path, shard: str, entries: list[IndexEntry]) -> None:
+    """Write the index part of a shard; the shard counts once its tar has its final name too."""
+    write_atomic(part_dir(run) / f"{shard}.parquet", _to_parquet(entries))
+
+
+def committed(run: Path) -> dict[str, list[IndexEntry]]:
+    """Read the committed shards: name -> entries in tar order.
+
+    Raises:
+        ShardError: if a tar has no index part; nothing here makes such a state.
+    """
+    shards: dict[str, list[IndexEntry]] = {}
+    for tar in sorted(shard_dir(run).glob("*.tar")):
+        part = part_dir(run) / f"{tar.stem}.parquet"
+        if not part.exists():
+            raise ShardError(
+                f"{tar}: has no index part {part}. Shards are written with one; if this tar was "
+                "copied here, move it out of the folder"
+            )
+        shards[tar.stem] = read_entries(part)
+    return shards
+
+
+def recover(run: Path) -> None:
+    """Remove what a killed writer left: temporary files, and parts whose tar never appeared."""
+    for directory in (shard_dir(run), part_dir(run)):
+        directory.mkdir(parents=True, exist_ok=True)
+        clear_temporaries(directory)
+    for part in part_dir(run).glob("*.parquet"):
+        if not (shard_dir(run) / f"{part.stem}.tar").exists():
+            part.unlink()
+
+
+def read_entries(path: Path) -> list[IndexEntry]:
+    """Read an index part or a merged index."""
+    try:
+        rows = pq.ParquetFile(path).read().to_pylist()
+        return [IndexEntry(**{name: row[name] for name in _COLUMNS.names}) for row in rows]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise ShardError(f"{path}: not a readable shard index: {error}") from error
+
+
+def merge(run: Path, next_number: int) -> None:
+    """Write ``index.parquet`` (all samples) and ``index.json`` (bytes and sha256 per shard)."""
+    known = {shard["name"]: shard for shard in head(run).get("shards", [])}
+    entries: list[IndexEntry] = []
+    shards: list[dict[str, Any]] = []
+    for name, part in committed(run).items():
+        tar = shard_dir(run) / f"{name}.tar"
+        size = tar.stat().st_size
+        old = known.get(name)
+        digest = old["sha256"] if old and old["bytes"] == size else sha256_of(tar)
+        entries += part
+        shards.append({"name": name, "bytes": size, "sha256": digest, "samples": len(part)})
+    write_atomic(run / "index.parquet", _to_parquet(entries))
+    document = {
+        "schema_version": 1,
+        "samples": len(entries),
+        "shards": shards,
+        "next_shard": next_number,
+    }
+    write_atomic(run / "index.json", dump_json(document))
+
+
+def head(run: Path) -> dict[str, Any]:
+    """Read ``index.json``; empty where none was written yet."""
+    path = run / "index.json"
+    return json.loads(path.read_bytes()) if path.exists() else {}
+
+
+def _to_parquet(entries: list[IndexEntry]) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_COLUMNS)
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()

@@ -1,0 +1,246 @@
+"""The sample: one kept clip as a metadata document and one image sheet per sequence and pass.
+
+In a shard a sample is a run of tar members that share the key ``<uid>-<clip index>``:
+``KEY.json`` (``SampleMeta``), then ``KEY.<sequence>.<pass>.webp``. A change of meaning or of a
+required field raises ``SCHEMA_VERSION``.
+"""
+
+import io
+import re
+import tarfile
+from collections.abc import Mapping
+from typing import Literal, Self
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import Field, ValidationError, model_validator
+
+from shards.codec import decode_sheet, encode_sheet
+from shards.config import Config
+from shards.errors import SampleError
+from shards.files import dump_json
+
+SCHEMA_VERSION = 1
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+-[0-9]{3,}")
+
+Vector3 = tuple[float, float, float]
+Matrix3 = tuple[Vector3, Vector3, Vector3]
+Vector4 = tuple[float, float, float, float]
+Matrix4 = tuple[Vector4, Vector4, Vector4, Vector4]
+Frames = UInt8[np.ndarray, "t h w 4"]
+
+
+def sample_key(uid: str, clip_index: int) -> str:
+    """Name a sample. Keys hold no dot: WebDataset splits member names at the first one."""
+    return f"{uid}-{clip_index:03d}"
+
+
+class AssetMeta(Config):
+    """Where the geometry came from and on which terms."""
+
+    uid: str
+    path: str = Field(description="as given, relative to the input root")
+    source: str = Field(description="'local', 'objaverse', ...")
+    format: str = Field(description="'glb', 'fbx', ...")
+    sha256: str
+    licence: str = "unknown"
+    attribution: str = ""
+
+
+class ClipMeta(Config):
+    """One animation of the asset, and the stretch of it that was sampled."""
+
+    index: int = Field(ge=0)
+    name: str
+    duration_s: float = Field(ge=0)
+    window_start_s: float
+    window_stop_s: float
+
+
+class WorldMeta(Config):
+    """World = (asset + offset) * scale, both z up. Undo: asset = world / scale - offset."""
+
+    scale: float = Field(gt=0)
+    offset: Vector3
+
+
+class SequenceMeta(Config):
+    """T images; entry i of every list belongs to image i."""
+
+    frames: int = Field(ge=1)
+    width: int = Field(ge=1, description="of one image, pixels")
+    height: int = Field(ge=1)
+    layout: tuple[int, int] = Field(description="rows, columns of a sheet, filled row by row")
+    passes: tuple[str, ...] = Field(description="the members KEY.<sequence>.<pass>.webp")
+    times_s: tuple[float, ...] = Field(description="seconds from the start of the clip")
+    azimuth_deg: tuple[float, ...] = Field(
+        description="0 = the front, counter-clockwise from above"
+    )
+    elevation_deg: tuple[float, ...]
+    K: tuple[Matrix3, ...] = Field(description="pixels; (0, 0) is the top left corner")
+    c2w: tuple[Matrix4, ...] = Field(description="camera to world, OpenCV axes")
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        for name in ("times_s", "azimuth_deg", "elevation_deg", "K", "c2w"):
+            found = len(getattr(self, name))
+            if found != self.frames:
+                raise ValueError(f"{name} has {found} entries for {self.frames} frames")
+        if self.layout[0] * self.layout[1] < self.frames:
+            raise ValueError(f"layout {self.layout} holds fewer than {self.frames} frames")
+        return self
+
+
+class MotionMagnitude(Config):
+    """How much ``orbit`` differs from ``static`` (Diffusion4D, eq. 1).
+
+    ``pixel_sum`` is the mean over frames of the sum over pixels and RGB of the squared
+    difference, colours in [0, 1] over the stated background. The paper states no unit; to compare
+    image sizes divide by 3 * width * height.
+    """
+
+    pixel_sum: float = Field(ge=0)
+    background: Literal["white"] = "white"
+
+
+class SampleMeta(Config):
+    """The document ``KEY.json``."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: str
+    asset: AssetMeta
+    clip: ClipMeta
+    world: WorldMeta
+    sequences: dict[str, SequenceMeta]
+    motion_magnitude: MotionMagnitude | None = None
+    scores: dict[str, float | None] = Field(default_factory=dict, description="see the ledger")
+    captions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = Field(default=(), description="missing textures, hidden objects")
+    lights: tuple[dict[str, float | str], ...] = ()
+    colour: dict[str, str] = Field(
+        default={"space": "sRGB", "view_transform": "Standard", "alpha": "straight"}
+    )
+    versions: dict[str, str] = Field(default_factory=dict)
+    fingerprint: str = ""
+
+    @model_validator(mode="after")
+    def _key_is_valid(self) -> Self:
+        if not _KEY.fullmatch(self.key):
+            raise ValueError(
+                f"key {self.key!r} is not <uid>-<clip index>, letters, digits, - and _"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, data: bytes, where: str) -> Self:
+        """Read ``KEY.json``.
+
+        Raises:
+            SampleError: naming the place, the field and what is wrong with it.
+        """
+        try:
+            meta = cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise SampleError(f"{where}: metadata field {field!r}: {first['msg']}") from error
+        if meta.schema_version > SCHEMA_VERSION:
+            raise SampleError(
+                f"{where}: schema version {meta.schema_version}, this orbit4d reads up to "
+                f"{SCHEMA_VERSION}; install a newer orbit4d"
+            )
+        return meta
+
+
+def motion_magnitude(orbit: Frames, static: Frames) -> MotionMagnitude:
+    """Measure eq. 1 of Diffusion4D between two sequences with the same cameras."""
+    total = 0.0
+    for moving, frozen in zip(orbit, static, strict=True):  # a frame at a time: bounded memory
+        difference = over_white(moving) - over_white(frozen)
+        total += float(np.square(difference).sum())
+    return MotionMagnitude(pixel_sum=total / len(orbit))
+
+
+def over_white(image: UInt8[np.ndarray, "*n 4"]) -> np.ndarray:
+    """Lay straight-alpha images over white: float64 RGB in [0, 1]."""
+    alpha = image[..., 3:] / 255.0
+    return image[..., :3] / 255.0 * alpha + (1.0 - alpha)
+
+
+def encode_sequences(
+    sequences: Mapping[str, Frames],
+) -> dict[str, tuple[bytes, tuple[int, int]]]:
+    """Encode the RGBA sheets of a sample: name -> (bytes, layout)."""
+    return {name: encode_sheet(frames) for name, frames in sequences.items()}
+
+
+def sample_to_tar(meta: SampleMeta, sheets: Mapping[str, bytes]) -> bytes:
+    """Write a sample as a run of tar members without the end-of-archive blocks.
+
+    Concatenating such runs and two zero blocks gives a valid tar. Headers carry no time, owner or
+    machine, so equal samples are equal bytes.
+
+    Args:
+        meta: the document.
+        sheets: ``"<sequence>.<pass>"`` -> WebP bytes; exactly those that ``meta`` lists.
+
+    Raises:
+        SampleError: if the sheets and the document do not agree.
+    """
+    expected = {f"{name}.{kind}" for name, seq in meta.sequences.items() for kind in seq.passes}
+    if expected != set(sheets):
+        raise SampleError(
+            f"sample {meta.key!r}: sheets {sorted(sheets)}, but its metadata lists "
+            f"{sorted(expected)}"
+        )
+    members = {f"{meta.key}.json": dump_json(meta.model_dump(mode="json"))}
+    members |= {f"{meta.key}.{name}.webp": sheets[name] for name in sorted(sheets)}
+    chunks: list[bytes] = []
+    for name, data in members.items():
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        chunks.append(info.tobuf(tarfile.PAX_FORMAT))
+        chunks.append(data + bytes(-len(data) % tarfile.BLOCKSIZE))
+    return b"".join(chunks)
+
+
+def members_of(run: bytes, where: str) -> dict[str, bytes]:
+    """Split a sample's tar run into its members.
+
+    Raises:
+        SampleError: if it is not a whole run of one sample.
+    """
+    members: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(run + bytes(2 * tarfile.BLOCKSIZE))) as archive:
+            for info in archive:
+                stream = archive.extractfile(info)
+                if stream is not None:
+                    members[info.name] = stream.read()
+    except tarfile.TarError as error:
+        raise SampleError(f"{where}: not a tar run: {error}") from error
+    if len({name.partition(".")[0] for name in members}) != 1:
+        raise SampleError(f"{where}: expected the members of one sample, found {sorted(members)}")
+    return members
+
+
+def decode_sequence(meta: SampleMeta, members: Mapping[str, bytes], sequence: str) -> Frames:
+    """Decode one RGBA sequence of a sample.
+
+    Raises:
+        SampleError: if the sample has no such sequence or its sheet is damaged.
+    """
+    name = f"{meta.key}.{sequence}.rgba.webp"
+    if sequence not in meta.sequences or name not in members:
+        raise SampleError(
+            f"sample {meta.key!r} has sequences {sorted(meta.sequences)}, not {sequence!r}"
+        )
+    about = meta.sequences[sequence]
+    frames = decode_sheet(members[name], about.frames, about.layout)
+    if frames.shape[1:3] != (about.height, about.width):
+        raise SampleError(
+            f"sample {meta.key!r}: {sequence} images are {frames.shape[1]}x{frames.shape[2]} px, "
+            f"its metadata says {about.height}x{about.width}"
+        )
+    return frames

@@ -1,0 +1,109 @@
+"""Pack staged samples into shards, each committed by one rename."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards import index
+from shards.files import publish, temporary_for
+from shards.sample import SampleMeta, members_of
+
+_END_OF_ARCHIVE = bytes(1024)
+
+
+@dataclass(frozen=True, slots=True)
+class StagedSample:
+    """A finished sample that waits in a file of its own, as a run of tar members."""
+
+    key: str
+    path: Path
+
+
+class ShardWriter:
+    """Writes the shards of one RUN folder, one writer at a time.
+
+    Samples go into shards in the order given. A shard is closed when it holds at least
+    ``target_bytes``; ``commit`` writes one shard whole or leaves no trace of it.
+    """
+
+    def __init__(self, run: Path, target_bytes: int) -> None:
+        index.recover(run)
+        self.run = run
+        self.target_bytes = target_bytes
+        present = index.committed(run)
+        self.keys = {entry.key: entry for entries in present.values() for entry in entries}
+        numbers = [int(name.rpartition("-")[2]) + 1 for name in present]
+        self._next_number = max([index.head(run).get("next_shard", 0), *numbers])
+
+    def commit(self, samples: Iterable[StagedSample]) -> str:
+        """Write one shard of these samples, in this order, and return its name.
+
+        The staged files stay; the caller removes them afterwards. A kill at any moment leaves
+        either no shard of this name or the whole one.
+        """
+        name = f"shard-{self._next_number:06d}"
+        target = index.shard_dir(self.run) / f"{name}.tar"
+        temporary = temporary_for(target)
+        entries: list[index.IndexEntry] = []
+        with temporary.open("wb") as stream:
+            for sample in samples:
+                run = sample.path.read_bytes()
+                entries.append(_entry(sample.key, run, name, stream.tell()))
+                stream.write(run)
+            stream.write(_END_OF_ARCHIVE)
+            stream.flush()
+            os.fsync(stream.fileno())
+        index.write_part(self.run, name, entries)
+        publish(temporary, target)
+        self._next_number += 1
+        self.keys |= {entry.key: entry for entry in entries}
+        return name
+
+    def withdraw(self, shard: str, into: Path, keep: set[str]) -> list[StagedSample]:
+        """Take a shard back: stage the samples worth keeping again, then remove the shard.
+
+        Used when some of a shard's samples went stale. Its name is never used again. Killed at
+        any moment, calling it again ends the same way.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        staged: list[StagedSample] = []
+        tar = index.shard_dir(self.run) / f"{shard}.tar"
+        index.merge(self.run, self._next_number)  # remembers the highest number in use
+        with tar.open("rb") as stream:
+            for entry in index.read_entries(index.part_dir(self.run) / f"{shard}.parquet"):
+                self.keys.pop(entry.key, None)
+                if entry.key in keep:
+                    stream.seek(entry.offset)
+                    path = into / f"{entry.key}.tar"
+                    temporary = temporary_for(path)
+                    temporary.write_bytes(stream.read(entry.length))
+                    publish(temporary, path)
+                    staged.append(StagedSample(entry.key, path))
+        tar.unlink()
+        index.recover(self.run)
+        return staged
+
+    def finish(self) -> None:
+        """Write the merged index of all committed shards."""
+        index.merge(self.run, self._next_number)
+
+
+def _entry(key: str, run: bytes, shard: str, offset: int) -> index.IndexEntry:
+    meta = SampleMeta.parse(members_of(run, key)[f"{key}.json"], key)
+    magnitude = meta.motion_magnitude.pixel_sum if meta.motion_magnitude else None
+    return index.IndexEntry(
+        key=key,
+        uid=meta.asset.uid,
+        clip_index=meta.clip.index,
+        shard=shard,
+        offset=offset,
+        length=len(run),
+        sha256=hashlib.sha256(run).hexdigest(),
+        frames=max(sequence.frames for sequence in meta.sequences.values()),
+        fingerprint=meta.fingerprint,
+        motion_magnitude=magnitude,
+        scores=json.dumps(meta.scores, sort_keys=True),
+    )

@@ -1,0 +1,1 @@
+"""Train: models, objective, trainer and sampling on the shards."""
