@@ -1,5 +1,6 @@
 """Settings: frozen pydantic models from YAML, changed by ``--set a.b=c``; unknown keys fail."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ class Config(BaseModel):
         if path is not None:
             try:
                 loaded = yaml.safe_load(path.read_text())
-            except (OSError, yaml.YAMLError) as error:
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
                 raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
             if loaded is not None and not isinstance(loaded, dict):
                 raise ConfigError(f"{path}: expected a mapping of settings, found {type(loaded)}")
@@ -42,7 +43,7 @@ class Config(BaseModel):
     @classmethod
     def build(cls, tree: Mapping[str, Any], overrides: Sequence[str] = ()) -> Self:
         """Validate a tree of settings after applying ``"a.b=value"`` overrides."""
-        merged = json.loads(json.dumps(tree))
+        merged = copy.deepcopy(dict(tree))
         for override in overrides:
             key, separator, text = override.partition("=")
             if not separator or not key:

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from shards.errors import ShardError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
 
+REBUILD = "Delete index.json and run the same build again: it is written anew"
+
 _COLUMNS = pa.schema(
     [
         ("key", pa.string()),
@@ -98,12 +100,27 @@ def recover(run: Path) -> None:
 
 
 def read_entries(path: Path) -> list[IndexEntry]:
-    """Read an index part or a merged index."""
+    """Read an index part or a merged index as entries.
+
+    Raises:
+        ShardError: if the file is damaged or no index.
+    """
+    return [IndexEntry(**row) for row in read_table(path).to_pylist()]
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read an index part or a merged index as a table with the columns of ``IndexEntry``.
+
+    Raises:
+        ShardError: if the file is damaged or no index.
+    """
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
-        return [IndexEntry(**{name: row[name] for name in _COLUMNS.names}) for row in rows]
+        return pq.ParquetFile(path).read().select(_COLUMNS.names)
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise ShardError(f"{path}: not a readable shard index: {error}") from error
+        raise ShardError(
+            f"{path}: not a readable shard index: {error}. Copy the folder again, or delete "
+            "index.parquet and run the same build again: it is written anew"
+        ) from error
 
 
 def merge(run: Path, next_number: int) -> None:
@@ -129,9 +146,22 @@ def merge(run: Path, next_number: int) -> None:
 
 
 def head(run: Path) -> dict[str, Any]:
-    """Read ``index.json``; empty where none was written yet."""
+    """Read ``index.json``; empty where none was written yet.
+
+    Raises:
+        ShardError: if the file is damaged.
+    """
     path = run / "index.json"
-    return json.loads(path.read_bytes()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ShardError(f"{path}: not JSON: {error}. {REBUILD}") from error
+    known = isinstance(document, dict) and document.get("schema_version") == 1
+    if not known or not isinstance(document.get("shards"), list):
+        raise ShardError(f"{path}: not the head of a shard index of version 1. {REBUILD}")
+    return document
 
 
 def _to_parquet(entries: list[IndexEntry]) -> bytes:

@@ -6,6 +6,7 @@ required field raises ``SCHEMA_VERSION``.
 """
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Mapping
@@ -142,15 +143,26 @@ class SampleMeta(Config):
         try:
             meta = cls.model_validate_json(data)
         except ValidationError as error:
+            _refuse_newer(data, where)  # new fields fail first; the version is what to name
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise SampleError(f"{where}: metadata field {field!r}: {first['msg']}") from error
         if meta.schema_version > SCHEMA_VERSION:
-            raise SampleError(
-                f"{where}: schema version {meta.schema_version}, this orbit4d reads up to "
-                f"{SCHEMA_VERSION}; install a newer orbit4d"
-            )
+            _refuse_newer(data, where)
         return meta
+
+
+def _refuse_newer(data: bytes, where: str) -> None:
+    try:
+        document = json.loads(data)
+        version = document["schema_version"] if isinstance(document, dict) else None
+    except (ValueError, KeyError):
+        return
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SampleError(
+            f"{where}: schema version {version}, this orbit4d reads up to {SCHEMA_VERSION}; "
+            "install a newer orbit4d"
+        )
 
 
 def motion_magnitude(orbit: Frames, static: Frames) -> MotionMagnitude:
@@ -213,13 +225,17 @@ def members_of(run: bytes, where: str) -> dict[str, bytes]:
     """
     members: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(run + bytes(2 * tarfile.BLOCKSIZE))) as archive:
+        source = io.BytesIO(run + bytes(2 * tarfile.BLOCKSIZE))
+        with tarfile.open(fileobj=source, mode="r:") as archive:
             for info in archive:
-                stream = archive.extractfile(info)
+                stream = archive.extractfile(info) if info.isreg() else None
                 if stream is not None:
                     members[info.name] = stream.read()
-    except tarfile.TarError as error:
+            end = archive.offset  # tarfile takes a damaged later header for the end
+    except (tarfile.TarError, ValueError) as error:
         raise SampleError(f"{where}: not a tar run: {error}") from error
+    if end != len(run):
+        raise SampleError(f"{where}: {len(run)} bytes, but its tar run ends at byte {end}")
     if len({name.partition(".")[0] for name in members}) != 1:
         raise SampleError(f"{where}: expected the members of one sample, found {sorted(members)}")
     return members

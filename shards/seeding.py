@@ -17,5 +17,7 @@ def rng_for(seed: int, *address: str | int) -> np.random.Generator:
         A PCG64 generator. NumPy keeps its bit stream stable across versions; the methods that are
         used on it (``random``, ``integers``, ``permutation``) are pinned by a test.
     """
-    digest = hashlib.sha256(repr((int(seed), *address)).encode()).digest()
+    # plain str and int: NumPy's own scalars print differently between versions
+    parts = [str(part) if isinstance(part, str) else int(part) for part in address]
+    digest = hashlib.sha256(repr((int(seed), *parts)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))

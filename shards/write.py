@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards import index
-from shards.files import publish, temporary_for
+from shards.errors import SampleError, ShardError
+from shards.files import publish, temporary_for, write_atomic
 from shards.sample import SampleMeta, members_of
 
 _END_OF_ARCHIVE = bytes(1024)
@@ -43,7 +44,18 @@ class ShardWriter:
 
         The staged files stay; the caller removes them afterwards. A kill at any moment leaves
         either no shard of this name or the whole one.
+
+        Raises:
+            ShardError: if there are no samples, or one of them is in the run already.
+            SampleError: if a staged file is not the sample that it is named for.
         """
+        samples = list(samples)
+        twice = [sample.key for sample in samples if sample.key in self.keys]
+        if not samples or twice or len({sample.key for sample in samples}) < len(samples):
+            raise ShardError(
+                f"{self.run}: a shard takes at least one sample and each key once in a run; "
+                f"given {[sample.key for sample in samples]}, in the run already {twice}"
+            )
         name = f"shard-{self._next_number:06d}"
         target = index.shard_dir(self.run) / f"{name}.tar"
         temporary = temporary_for(target)
@@ -66,11 +78,16 @@ class ShardWriter:
         """Take a shard back: stage the samples worth keeping again, then remove the shard.
 
         Used when some of a shard's samples went stale. Its name is never used again. Killed at
-        any moment, calling it again ends the same way.
+        any moment, calling it again ends the same way: once the shard is gone, it returns those of
+        ``keep`` that are staged, in the order of their keys.
         """
         into.mkdir(parents=True, exist_ok=True)
         staged: list[StagedSample] = []
         tar = index.shard_dir(self.run) / f"{shard}.tar"
+        if not tar.exists():
+            index.recover(self.run)
+            paths = {key: into / f"{key}.tar" for key in sorted(keep)}
+            return [StagedSample(key, path) for key, path in paths.items() if path.exists()]
         index.merge(self.run, self._next_number)  # remembers the highest number in use
         with tar.open("rb") as stream:
             for entry in index.read_entries(index.part_dir(self.run) / f"{shard}.parquet"):
@@ -78,9 +95,7 @@ class ShardWriter:
                 if entry.key in keep:
                     stream.seek(entry.offset)
                     path = into / f"{entry.key}.tar"
-                    temporary = temporary_for(path)
-                    temporary.write_bytes(stream.read(entry.length))
-                    publish(temporary, path)
+                    write_atomic(path, stream.read(entry.length))
                     staged.append(StagedSample(entry.key, path))
         tar.unlink()
         index.recover(self.run)
@@ -92,7 +107,10 @@ class ShardWriter:
 
 
 def _entry(key: str, run: bytes, shard: str, offset: int) -> index.IndexEntry:
-    meta = SampleMeta.parse(members_of(run, key)[f"{key}.json"], key)
+    members = members_of(run, key)
+    if f"{key}.json" not in members:
+        raise SampleError(f"sample {key!r}: its staged file holds {sorted(members)} instead")
+    meta = SampleMeta.parse(members[f"{key}.json"], key)
     magnitude = meta.motion_magnitude.pixel_sum if meta.motion_magnitude else None
     return index.IndexEntry(
         key=key,
