@@ -69,7 +69,7 @@ def check_run(run: Path) -> CheckReport:
     for entry in index.read_entries(merged_path):
         merged.setdefault(entry.shard, []).append(entry)
     heads = {shard["name"]: shard for shard in document["shards"]}
-    tars = {path.stem for path in index.shard_dir(run).glob("*.tar")}
+    tars = {path.stem for path in index.tars(run)}
     shards = [
         _check_shard(run, name, heads.get(name), merged.get(name, []))
         for name in sorted(heads.keys() | merged.keys() | tars)

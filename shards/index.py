@@ -61,6 +61,11 @@ def shard_dir(run: Path) -> Path:
     return run / "shards"
 
 
+def tars(run: Path) -> list[Path]:
+    """List the committed tars in the order of their names, without a writer's temporary files."""
+    return sorted(shard_dir(run).glob("[!.]*.tar"))
+
+
 def part_dir(run: Path) -> Path:
     """Folder of the index parts, one per shard."""
     return run / "index"
@@ -78,7 +83,7 @@ def committed(run: Path) -> dict[str, list[IndexEntry]]:
         ShardError: if a tar has no index part; nothing here makes such a state.
     """
     shards: dict[str, list[IndexEntry]] = {}
-    for tar in sorted(shard_dir(run).glob("*.tar")):
+    for tar in tars(run):
         part = part_dir(run) / f"{tar.stem}.parquet"
         if not part.exists():
             raise ShardError(

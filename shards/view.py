@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -13,7 +13,9 @@ from shards.config import Config
 from shards.errors import SampleError
 from shards.sample import Frames, SampleMeta, SequenceMeta, decode_sequence
 
-Colour = tuple[float, float, float]
+Level = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=1)]
+Colour = tuple[Level, Level, Level]
 
 _NAMED: dict[str, Colour] = {
     "white": (1.0, 1.0, 1.0),
@@ -28,7 +30,7 @@ class ViewConfig(Config):
     sequences: tuple[str, ...] = Field(default=("static", "orbit", "front"), min_length=1)
     frames: int | None = Field(default=None, ge=1, description="T to take; none: all that fit")
     stride: int = Field(default=1, ge=1, description="take every n-th image")
-    size: int | tuple[int, int] | None = Field(
+    size: Side | tuple[Side, Side] | None = Field(
         default=None, description="side, or (height, width), pixels; none: as stored"
     )
     background: Literal["white", "grey", "black"] | Colour | None = Field(
@@ -178,14 +180,14 @@ def render_view(
     # Plane by plane: three times faster than broadcasting alpha over the last, short axis.
     alpha = frames[..., 3] * np.float32(1 / 255)
     small_alpha = _resize(alpha, size)
-    alpha *= np.float32(1 / 255)  # now also takes the colours to [0, 1]
-    colours = (_resize(frames[..., channel] * alpha, size) for channel in range(3))
+    weights = alpha * np.float32(1 / 255)  # takes the colours to [0, 1] as well
+    colours = (_resize(frames[..., channel] * weights, size) for channel in range(3))
     out = np.empty((*small_alpha.shape, len(config.channels)), np.float32)
     if config.background is None:
         visible = small_alpha > 0
-        weight = np.divide(1, small_alpha, out=np.zeros_like(small_alpha), where=visible)
+        undo = np.divide(1, small_alpha, out=np.zeros_like(small_alpha), where=visible)
         for channel, colour in enumerate(colours):
-            np.minimum(colour * weight, 1, out=out[..., channel])
+            np.minimum(colour * undo, 1, out=out[..., channel])
         out[..., 3] = small_alpha
     else:
         behind = 1 - small_alpha

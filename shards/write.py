@@ -59,15 +59,11 @@ class ShardWriter:
         name = f"shard-{self._next_number:06d}"
         target = index.shard_dir(self.run) / f"{name}.tar"
         temporary = temporary_for(target)
-        entries: list[index.IndexEntry] = []
-        with temporary.open("wb") as stream:
-            for sample in samples:
-                run = sample.path.read_bytes()
-                entries.append(_entry(sample.key, run, name, stream.tell()))
-                stream.write(run)
-            stream.write(_END_OF_ARCHIVE)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            entries = _write_tar(temporary, name, samples)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         index.write_part(self.run, name, entries)
         publish(temporary, target)
         self._next_number += 1
@@ -104,6 +100,19 @@ class ShardWriter:
     def finish(self) -> None:
         """Write the merged index of all committed shards."""
         index.merge(self.run, self._next_number)
+
+
+def _write_tar(path: Path, name: str, samples: list[StagedSample]) -> list[index.IndexEntry]:
+    entries: list[index.IndexEntry] = []
+    with path.open("wb") as stream:
+        for sample in samples:
+            run = sample.path.read_bytes()
+            entries.append(_entry(sample.key, run, name, stream.tell()))
+            stream.write(run)
+        stream.write(_END_OF_ARCHIVE)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return entries
 
 
 def _entry(key: str, run: bytes, shard: str, offset: int) -> index.IndexEntry:
