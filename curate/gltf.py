@@ -68,7 +68,7 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
     check_materials(doc)
     check_images(doc, accessors)
     meshes = read_meshes(doc, accessors)
-    nodes = read_nodes(doc, accessors)
+    nodes = read_nodes(doc, accessors, meshes)
     vertices, triangles = count_geometry(doc, nodes, meshes)
     clips = read_clips(doc, accessors, nodes, meshes)
     asset = doc.json["asset"]

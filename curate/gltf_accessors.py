@@ -119,6 +119,16 @@ class Accessors:
         values[indices] = replacements
         return values
 
+    def largest(self, index: int) -> int:
+        """Find the largest number in an accessor of unsigned integers, 0 for an empty one."""
+        values = self.read(index)
+        stored = values.size and self.view[index] >= 0
+        largest = int(values.max()) if stored else 0
+        if index in self.sparse:
+            replaced = self.read_sparse(index)[1]
+            largest = max(largest, int(replaced.max()) if replaced.size else 0)
+        return largest
+
     def non_finite(self, indices: np.ndarray) -> np.ndarray:
         """Pick the accessors that hold NaN or infinity, int64 (k,), out of those given (n,).
 

@@ -35,13 +35,18 @@ def read_clips(
 
     Raises:
         AssetError: rules ``bad_schema``, ``bad_reference``, ``bad_interpolation``,
-            ``bad_accessor``, ``keyframe_count``, ``non_finite_keyframes``, ``negative_time``.
+            ``bad_accessor``, ``keyframe_count``, ``non_finite_keyframes``, ``negative_time``,
+            ``too_many_clips``.
     """
+    table = rows(doc.json, "animations")
+    if len(table) > doc.limits.clips_max:
+        raise fault(
+            "too_many_clips",
+            f"the file has {len(table):,} animations, the limit is {doc.limits.clips_max:,}; "
+            "split the asset.",
+        )
     targets = np.array([meshes.targets[m] if m >= 0 else 0 for m in nodes.mesh], np.int64)
-    clips = [
-        _read_clip(row, f"animation {i}", accessors, targets)
-        for i, row in enumerate(rows(doc.json, "animations"))
-    ]
+    clips = [_read_clip(row, f"animation {i}", accessors, targets) for i, row in enumerate(table)]
     if not clips:
         return ()
     inputs = np.unique(np.concatenate([clip.inputs for clip in clips]))
@@ -86,9 +91,8 @@ def _read_clip(row: Row, what: str, accessors: Accessors, targets: np.ndarray) -
 
 
 def _keys_per_time(samplers: list[Row], what: str) -> np.ndarray:
-    names = [sampler.get("interpolation") or "LINEAR" for sampler in samplers]
-    for number, sampler in enumerate(samplers):
-        name = sampler.get("interpolation", "LINEAR")
+    names = [sampler.get("interpolation", "LINEAR") for sampler in samplers]
+    for number, name in enumerate(names):
         if not isinstance(name, str) or name not in _KEYS_PER_TIME:
             raise fault(
                 "bad_interpolation",

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.inspect_paths import AssetFolder, is_remote
+from curate.inspect_paths import AssetFolder, check_file_count, is_remote
 from curate.inspect_types import InspectLimits, Rule, fault, show
 
 Row = dict[str, Any]
@@ -137,9 +137,11 @@ def load_buffers(doc: Document, binary: memoryview | None) -> None:
 
     Raises:
         AssetError: rules ``missing_buffer``, ``truncated_buffer``, ``remote_uri``,
-            ``path_traversal``, ``bad_uri``, ``bad_data_uri``, ``file_too_large``, ``bad_schema``.
+            ``path_traversal``, ``bad_uri``, ``bad_data_uri``, ``file_too_large``,
+            ``too_many_files``, ``bad_schema``.
     """
     table = rows(doc.json, "buffers")
+    check_file_count(len(table), "buffers", doc.limits)
     lengths = whole_numbers(table, "byteLength", "buffer")
     for index, (row, length) in enumerate(zip(table, lengths.tolist(), strict=True)):
         uri = row.get("uri")
@@ -171,19 +173,19 @@ def _fetch_buffer(folder: AssetFolder, uri: str, index: int) -> bytes:
     if data is not None:
         return data
     relative = folder.locate(uri, percent=True)
+    content = folder.read(relative)  # a colon in the name of an existing file is no scheme
+    if content is not None:
+        return content
     if is_remote(uri):
         raise fault(
             "remote_uri",
             f"buffer {index} lies at {show(uri)}; nothing is fetched over the network. "
             "Download it and refer to it by a relative path.",
         )
-    content = folder.read(relative)
-    if content is None:
-        raise fault(
-            "missing_buffer",
-            f"buffer {index}: no file {show(relative)} beside the asset; copy it there.",
-        )
-    return content
+    raise fault(
+        "missing_buffer",
+        f"buffer {index}: no file {show(relative)} beside the asset; copy it there.",
+    )
 
 
 def data_uri(uri: str) -> bytes | None:
@@ -302,7 +304,8 @@ def index_lists(table: list[Row], key: str, what: str, count: int) -> tuple[np.n
     Raises:
         AssetError: rules ``bad_schema`` and ``bad_reference``.
     """
-    lists = [row.get(key) or [] for row in table]
+    lists = [row.get(key, []) for row in table]
+    lists = [[] if value is None else value for value in lists]
     if not set(map(type, lists)) <= {list}:
         at = next(i for i, value in enumerate(lists) if type(value) is not list)
         raise fault("bad_schema", f"{what} {at}: {key} is {show(lists[at])}, expected a list.")

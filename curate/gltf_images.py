@@ -4,8 +4,8 @@ from typing import Any
 
 from curate.gltf_accessors import Accessors
 from curate.gltf_file import Document, Row, data_uri, extension, reference, references, rows
-from curate.inspect_images import check_image
-from curate.inspect_paths import is_remote
+from curate.inspect_images import HEAD_MAX, check_image
+from curate.inspect_paths import check_file_count, is_remote
 from curate.inspect_types import fault, show
 
 _TEXTURE_SOURCES = ("EXT_texture_webp", "KHR_texture_basisu", "MSFT_texture_dds")
@@ -18,9 +18,11 @@ def check_images(doc: Document, accessors: Accessors) -> None:
 
     Raises:
         AssetError: rules ``image_too_large``, ``bad_image``, ``path_traversal``, ``bad_uri``,
-            ``bad_data_uri``, ``bad_reference``, ``bad_schema``, ``file_too_large``.
+            ``bad_data_uri``, ``bad_reference``, ``bad_schema``, ``file_too_large``,
+            ``too_many_files``.
     """
     table = rows(doc.json, "images")
+    check_file_count(len(table), "images", doc.limits)
     views = references(table, "bufferView", "image", len(accessors.views.buffer)).tolist()
     for index, (row, view) in enumerate(zip(table, views, strict=True)):
         uri = row.get("uri")
@@ -42,7 +44,7 @@ def check_materials(doc: Document) -> None:
     references(textures, "source", "texture", images)
     references(textures, "sampler", "texture", len(rows(doc.json, "samplers")))
     for index, row in enumerate(textures):
-        if row.get("extensions"):
+        if row.get("extensions") is not None:
             for name in _TEXTURE_SOURCES:
                 other = extension(row, name, f"texture {index}")
                 references([other], "source", f"texture {index} {name}", images)
@@ -69,8 +71,8 @@ def _stored_image(doc: Document, accessors: Accessors, view: int, index: int) ->
         views = accessors.views
         data = doc.buffers[int(views.buffer[view])]
         if data is not None:
-            start = int(views.start[view])
-            return data[start : start + int(views.length[view])].tobytes()
+            start, length = int(views.start[view]), int(views.length[view])
+            return data[start : start + min(length, HEAD_MAX)].tobytes()
     doc.folder.warn(f"image {index} has no content; it will look untextured")
     return None
 
@@ -80,10 +82,9 @@ def _fetch_image(doc: Document, uri: str, index: int) -> bytes | None:
     if data is not None:
         return data
     relative = doc.folder.locate(uri, percent=True)
-    if is_remote(uri):
-        doc.folder.warn(f"image {index} lies at {show(uri)}; it is not fetched over the network")
-        return None
     data = doc.folder.read(relative)
-    if data is None:
+    if data is None and is_remote(uri):
+        doc.folder.warn(f"image {index} lies at {show(uri)}; it is not fetched over the network")
+    elif data is None:
         doc.folder.warn(f"image {index}: no file {show(relative)} beside the asset")
     return data

@@ -20,13 +20,15 @@ _DRACO_METADATA = 0x80
 class Meshes:
     """What each mesh amounts to, as Python ints: instancing multiplies them without bound.
 
-    ``positions`` lists the accessors of vertex and morph target positions.
+    ``positions`` lists the accessors of vertex and morph target positions of all meshes,
+    ``joints`` those of skin joint numbers, mesh by mesh.
     """
 
     vertices: list[int] = field(default_factory=list)
     triangles: list[int] = field(default_factory=list)
     targets: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
+    joints: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class _Reader:
     def mesh(self, row: Row, what: str) -> None:
         primitives = rows(row, "primitives", what)
         vertices = triangles = 0
+        self.found.joints.append([])
         for number, primitive in enumerate(primitives):
             more = self.primitive(primitive, f"{what} primitive {number}")
             vertices, triangles = vertices + more[0], triangles + more[1]
@@ -78,6 +81,10 @@ class _Reader:
         if position is None:
             return 0
         vertices = int(self.accessors.count[position])
+        joints = {index for name, index in table[0].items() if name.startswith("JOINTS_")}
+        if any(int(self.accessors.kind[index]) not in INDEX_TYPES for index in joints):
+            raise fault("bad_accessor", f"{what}: joints are not unsigned integers.")
+        self.found.joints[-1].extend(joints)
         for attributes in table:
             for name, index in attributes.items():
                 if self.accessors.count[index] != vertices:
@@ -101,7 +108,7 @@ class _Reader:
         if accessors.components[index] != 1 or int(accessors.kind[index]) not in INDEX_TYPES:
             raise fault("bad_accessor", f"{what}: indices are not unsigned integers.")
         if index not in self.largest:
-            self.largest[index] = _largest(accessors, index)
+            self.largest[index] = accessors.largest(index)
         if vertices and self.largest[index] >= vertices:
             raise fault(
                 "index_range",
@@ -146,15 +153,6 @@ def read_meshes(doc: Document, accessors: Accessors) -> Meshes:
             "clean the mesh and export it again.",
         )
     return reader.found
-
-
-def _largest(accessors: Accessors, index: int) -> int:
-    values = accessors.read(index)
-    largest = int(values.max()) if values.size and accessors.view[index] >= 0 else 0
-    if index in accessors.sparse:
-        replaced = accessors.read_sparse(index)[1]
-        largest = max(largest, int(replaced.max()) if replaced.size else 0)
-    return largest
 
 
 def _triangle_count(mode: Any, corners: int, what: str) -> int:

@@ -39,13 +39,13 @@ class Nodes:
     copies: list[int]
 
 
-def read_nodes(doc: Document, accessors: Accessors) -> Nodes:
+def read_nodes(doc: Document, accessors: Accessors, meshes: Meshes) -> Nodes:
     """Check all nodes, scenes and skins.
 
     Raises:
         AssetError: rules ``too_many_nodes``, ``bad_reference``, ``bad_schema``, ``bad_transform``,
             ``node_two_parents``, ``node_cycle``, ``hierarchy_too_deep``, ``bad_accessor``,
-            ``accessor_range``, ``non_finite_matrices``.
+            ``accessor_range``, ``joint_range``, ``non_finite_matrices``.
     """
     table = rows(doc.json, "nodes")
     if len(table) > doc.limits.nodes_max:
@@ -55,14 +55,16 @@ def read_nodes(doc: Document, accessors: Accessors) -> Nodes:
             "merge or split the asset.",
         )
     mesh = references(table, "mesh", "node", len(rows(doc.json, "meshes")))
-    references(table, "skin", "node", len(rows(doc.json, "skins")))
+    skin = references(table, "skin", "node", len(rows(doc.json, "skins")))
     references(table, "camera", "node", len(rows(doc.json, "cameras")))
     _check_transforms(table)
     _check_lights(doc, table)
     parent = _parents(table)
     levels = _levels(parent, doc.limits.depth_max)
     copies = [_copies(row, i, accessors) for i, row in enumerate(table)]
-    _check_skins(doc, accessors, len(table))
+    joints = _check_skins(doc, accessors, len(table))
+    skinned = np.unique(np.stack([mesh, skin])[:, (mesh >= 0) & (skin >= 0)], axis=1)
+    _check_joints(skinned, joints, meshes, accessors)
     return Nodes(mesh, _reached(doc, parent, levels), copies)
 
 
@@ -167,7 +169,7 @@ def _is_transform(value: Any, length: int) -> bool:
 def _check_lights(doc: Document, table: list[Row]) -> None:
     lights = rows(extension(doc.json, _LIGHTS, "the file"), "lights", _LIGHTS)
     for index, row in enumerate(table):
-        if row.get("extensions"):
+        if row.get("extensions") is not None:
             light = extension(row, _LIGHTS, f"node {index}")
             if light:
                 reference(light, "light", f"node {index}", len(lights))
@@ -175,7 +177,7 @@ def _check_lights(doc: Document, table: list[Row]) -> None:
 
 def _copies(row: Row, index: int, accessors: Accessors) -> int:
     """How often a node's mesh is drawn: once, or once per instance."""
-    if not row.get("extensions"):
+    if row.get("extensions") is None:
         return 1
     instancing = extension(row, _INSTANCING, f"node {index}")
     if not instancing:
@@ -192,7 +194,32 @@ def _copies(row: Row, index: int, accessors: Accessors) -> int:
     return int(max(counts))
 
 
-def _check_skins(doc: Document, accessors: Accessors, nodes: int) -> None:
+def _check_joints(
+    skinned: np.ndarray, joints: np.ndarray, meshes: Meshes, accessors: Accessors
+) -> None:
+    """Check that vertices name joints their skin has.
+
+    Args:
+        skinned: pairs of mesh and skin that occur together, int64 (2, k).
+        joints: number of joints of each skin, int64 (s,).
+        meshes: whose ``joints`` accessors are looked at.
+        accessors: to read them from.
+    """
+    largest: dict[int, int] = {}
+    for mesh, skin in skinned.T.tolist():
+        if mesh not in largest:
+            used = [accessors.largest(index) for index in meshes.joints[mesh]]
+            largest[mesh] = max(used, default=0)
+        if largest[mesh] and largest[mesh] >= joints[skin]:
+            raise fault(
+                "joint_range",
+                f"mesh {mesh} uses joint {largest[mesh]} of skin {skin}, which has "
+                f"{joints[skin]}; export it again.",
+            )
+
+
+def _check_skins(doc: Document, accessors: Accessors, nodes: int) -> np.ndarray:
+    """Check all skins; returns how many joints each has, int64 (s,)."""
     skins = rows(doc.json, "skins")
     owner, _ = index_lists(skins, "joints", "skin", nodes)
     joints = np.bincount(owner, minlength=len(skins))
@@ -214,3 +241,4 @@ def _check_skins(doc: Document, accessors: Accessors, nodes: int) -> None:
             "non_finite_matrices",
             f"accessor {bad[0]} holds inverse bind matrices that are NaN or infinite; mend it.",
         )
+    return joints

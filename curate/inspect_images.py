@@ -11,7 +11,7 @@ from curate.inspect_paths import AssetFolder
 from curate.inspect_types import fault
 
 Size = tuple[int, int]  # width, height in pixels
-_JPEG_SEGMENTS_MAX = 10_000
+HEAD_MAX = 1 << 24  # bytes of an image that are looked at
 _HEAD = 65_536  # formats with a free-form header are searched this far
 
 
@@ -22,14 +22,21 @@ def image_size(data: bytes) -> Size | None:
         Width and height in pixels, or None when the content is of no known kind or is cut off.
 
     Raises:
-        AssetError: rule ``bad_image`` for a header built to be searched without end.
+        AssetError: rule ``bad_image`` for a size hidden behind more than ``HEAD_MAX`` bytes.
     """
     for magic, start, read in _READERS:
         if data.startswith(magic, start):
             try:
-                return read(data)
+                size = read(data)
             except struct.error:
-                return None
+                size = None
+            if size is None and len(data) >= HEAD_MAX:
+                raise fault(
+                    "bad_image",
+                    f"an image gives no size in its first {HEAD_MAX:,} bytes; "
+                    "save it again without metadata.",
+                )
+            return size
     return _tga(data)
 
 
@@ -66,7 +73,7 @@ def _png(data: bytes) -> Size | None:
 
 def _jpeg(data: bytes) -> Size | None:
     position = 2
-    for _ in range(_JPEG_SEGMENTS_MAX):
+    while position < HEAD_MAX:
         position = data.find(b"\xff", position)  # decoders skip stray bytes between segments
         if position < 0:
             return None
@@ -78,10 +85,7 @@ def _jpeg(data: bytes) -> Size | None:
             position += 1 if marker == 0xFF else 2
         else:
             position += 2 + max(struct.unpack_from(">H", data, position + 2)[0], 2)
-    raise fault(
-        "bad_image",
-        f"a JPEG gives no size in its first {_JPEG_SEGMENTS_MAX} segments; save the image again.",
-    )
+    return None
 
 
 def _webp(data: bytes) -> Size | None:

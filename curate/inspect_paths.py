@@ -134,6 +134,15 @@ class AssetFolder:
             self.warnings.append("more warnings were left out")
 
 
+def check_file_count(count: int, what: str, limits: InspectLimits) -> None:
+    """Bound how many files, embedded ones included, one asset may make us look at."""
+    if count > limits.files_max:
+        raise fault(
+            "too_many_files",
+            f"the asset has {count:,} {what}, the limit is {limits.files_max:,}; split the asset.",
+        )
+
+
 def clean_path(relative: str) -> str:
     """Spell a path so that it can be stored as UTF-8."""
     return relative.encode("utf-8", "replace").decode()

@@ -16,6 +16,7 @@ Rule = Literal[
     "unreadable_file",
     "empty_file",
     "file_too_large",
+    "too_many_files",
     "unsupported_type",
     "wrong_type",
     "truncated_file",
@@ -41,6 +42,7 @@ Rule = Literal[
     "too_many_values",
     "attribute_count",
     "index_range",
+    "joint_range",
     "bad_draco",
     "non_finite_vertices",
     "non_finite_keyframes",
@@ -52,6 +54,7 @@ Rule = Literal[
     "too_many_nodes",
     "too_many_vertices",
     "too_many_triangles",
+    "too_many_clips",
     "bad_interpolation",
     "keyframe_count",
     "negative_time",
@@ -83,10 +86,12 @@ class InspectLimits:
     triangles_max: int = 10_000_000
     nodes_max: int = 100_000
     depth_max: int = 500  # Blender's importer walks the hierarchy by recursion
+    clips_max: int = 10_000
+    files_max: int = 10_000  # buffers, images, entries of a package: each of them
+    references_max: int = 100_000  # distinct asset paths in USD layers
     image_pixels_max: int = 16384 * 8192
     image_pixels_total_max: int = 4 * 16384 * 8192  # 2 GiB once decoded to RGBA8
     duration_s_max: float = 3600.0  # for later rules about clips; inspection reports, never refuses
-    package_entries_max: int = 10_000
     warnings_max: int = 50
 
 

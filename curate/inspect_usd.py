@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from curate.inspect_images import check_image
-from curate.inspect_paths import AssetFolder, is_remote, refuse_escape
-from curate.inspect_types import fault, show
+from curate.inspect_paths import AssetFolder, check_file_count, is_remote, refuse_escape
+from curate.inspect_types import InspectLimits, fault, show
 
 TEXT_MAGIC = b"#usda"
 CRATE_MAGIC = b"PXR-USDC"
@@ -46,6 +46,7 @@ class _Layers:
     package: "dict[str, bytes] | None" = None
     pending: list[tuple[str, bytes]] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    named: set[tuple[str, str]] = field(default_factory=set)
 
     def run(self) -> None:
         while self.pending:
@@ -64,7 +65,7 @@ class _Layers:
                 raise fault("bad_usd", f"layer {show(path)} is no USD file; export it again.")
 
     def open_package(self, path: str, content: bytes) -> None:
-        entries = read_package(content, self.folder.limits.package_entries_max)
+        entries = read_package(content, self.folder.limits)
         inner = _Layers(self.folder, entries)
         first = next(iter(entries), "")
         if not first.lower().endswith((".usd", ".usda", ".usdc")):
@@ -82,10 +83,16 @@ class _Layers:
 
     def follow(self, reference: str, base: str) -> None:
         """Check one asset path, and queue the layer it names."""
+        if (reference, base) in self.named:
+            return
+        self.named.add((reference, base))
+        limit = self.folder.limits.references_max
+        if len(self.named) > limit:
+            raise fault("bad_usd", f"the layers name more than {limit:,} files; split the asset.")
         path = re.sub(r"(:SDF_FORMAT_ARGS:.*|\[[^\[\]]*\])$", "", reference, flags=re.DOTALL)
         if not path:
             return
-        if "`" in path or "$" in path:
+        if "`" in path:
             raise fault(
                 "bad_uri",
                 f"asset path {show(path)} is an expression, which cannot be checked; resolve it.",
@@ -168,7 +175,7 @@ def check_crate(data: bytes) -> None:
             )
 
 
-def read_package(data: bytes, entries_max: int) -> dict[str, bytes]:
+def read_package(data: bytes, limits: InspectLimits) -> dict[str, bytes]:
     """Take a USDZ apart: a zip whose entries lie uncompressed, one after the other.
 
     Directory and local headers must agree and leave no gap, because readers differ in which of
@@ -178,14 +185,13 @@ def read_package(data: bytes, entries_max: int) -> dict[str, bytes]:
         Entry name -> content, in file order.
 
     Raises:
-        AssetError: rules ``bad_usdz`` and ``path_traversal``.
+        AssetError: rules ``bad_usdz``, ``too_many_files`` and ``path_traversal``.
     """
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65_557))
     if end < 0 or end + 22 > len(data):
         raise _package_fault("it has no zip directory")
     count, size, start = struct.unpack_from("<HII", data, end + 10)
-    if count > entries_max:
-        raise _package_fault(f"{count:,} entries, the limit is {entries_max:,}")
+    check_file_count(count, "entries", limits)
     if start + size > end:
         raise _package_fault("its directory lies outside the file")
     entries: dict[str, bytes] = {}
