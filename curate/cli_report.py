@@ -1,0 +1,58 @@
+"""Verbs that show a finished run: ``orbit4d report`` and ``orbit4d contact``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shards.errors import Orbit4dError
+
+_Run = Annotated[Path, typer.Argument(help="RUN folder, as written by `orbit4d build --out RUN`")]
+
+
+def report(run: _Run) -> None:
+    """Write the audit page RUN/report/index.html: every clip, its verdict and the reason.
+
+    The page is one file that opens from disk, without a server or network.
+
+    Example: orbit4d report out/run1
+    """
+    from curate.report import write_report  # pyarrow and jinja2 load slowly; --help needs neither
+
+    try:
+        page = write_report(run)
+    except Orbit4dError as error:
+        raise _stop(error) from error
+    typer.echo(page)
+
+
+def contact(
+    run: _Run,
+    out: Annotated[Path, typer.Argument(help="PNG to write; with many clips, pages beside it")],
+    sequence: Annotated[
+        list[str] | None,
+        typer.Option(help="which sequence; repeat it to show several side by side [orbit]"),
+    ] = None,
+    columns: Annotated[int, typer.Option(min=1, help="frames per sequence")] = 6,
+    rows: Annotated[int, typer.Option(min=1, help="clips per page")] = 24,
+    only: Annotated[
+        list[str] | None, typer.Option(help="sample key to show; repeat it for several [all]")
+    ] = None,
+) -> None:
+    """Draw the kept clips as rows of frames into PNG pages.
+
+    Example: orbit4d contact out/run1 contact.png --sequence static --sequence orbit
+    """
+    from curate.contact import contact_sheet
+
+    try:
+        pages = contact_sheet(run, out, sequence or "orbit", columns, rows, only or ())
+    except Orbit4dError as error:
+        raise _stop(error) from error
+    for page in pages:
+        typer.echo(page)
+
+
+def _stop(error: Orbit4dError) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)

@@ -1,0 +1,251 @@
+"""The audit page: RUN/report/index.html says of every clip whether it was kept, and why.
+
+One file that opens from disk, without a server or network: markup, style and scripts from
+``templates/``, rows as JSON. The counts are made in Python from the whole ledger, so the page's
+totals stand without its scripts.
+"""
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+from markupsafe import Markup
+
+from curate import ledger, report_data, thumbs
+from shards import index
+from shards.errors import RunError, SampleError, ShardError
+from shards.files import clear_temporaries, write_atomic
+
+MAX_ROWS = 5000  # embedded; the page opens in well under a second
+INLINE_LIMIT_BYTES = 24 * 2**20  # of previews; about 3,000 clips
+_FACTS_MAX = 400
+_NAMED_MAX = 5  # examples in a message
+_SCRIPTS = ("report_rows.js", "report.js")  # in this order
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What the index says lies in the shards, and what is wrong with it."""
+
+    entries: dict[str, index.IndexEntry]
+    shards: list[str]
+    total_bytes: int
+    problems: list[str]
+
+
+def write_report(
+    run: Path, *, max_rows: int = MAX_ROWS, inline_limit_bytes: int = INLINE_LIMIT_BYTES
+) -> Path:
+    """Write RUN/report/index.html from the ledger, the index, the shards and run.json.
+
+    Equal inputs give equal bytes. What is missing or damaged beside the ledger is named on the
+    page.
+
+    Args:
+        run: RUN folder.
+        max_rows: rows to embed; of a longer ledger a seeded choice from every rule is shown.
+        inline_limit_bytes: previews that are larger together are written beside the page.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunError: if the folder is no RUN folder or its ledger cannot be read.
+    """
+    _check_is_run(run)
+    table = report_data.read_table(run)
+    shown = report_data.choose_rows(table, max_rows)
+    samples = read_samples(run)
+    facts, problems = read_facts(run)
+    problems += samples.problems + compare(table, samples)
+    page = run / "report" / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    clear_temporaries(page.parent)
+    previews = thumbs.Previews(page.parent / "thumbs", inline_limit_bytes)
+    problems += _add_previews(previews, run, shown["sample_key"].to_pylist(), samples)
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            name=run.resolve().name,
+            summary=report_data.summarise(table),
+            columns=report_data.columns(),
+            samples=samples,
+            facts=facts,
+            problems=problems,
+            shown=len(shown),
+            previews=previews,
+            data=_script_json(_page_data(shown, previews)),
+            **_assets(),
+        )
+    )
+    write_atomic(page, html.encode())
+    previews.clear_stale()
+    return page
+
+
+def _check_is_run(run: Path) -> None:
+    if not run.is_dir():
+        raise RunError(f"{run}: there is no such folder; give the folder that `build --out` wrote")
+    if not any((run / name).exists() for name in ("ledger", "run.json", "index", "index.json")):
+        raise RunError(
+            f"{run}: holds neither ledger/ nor run.json nor an index, so it is no RUN folder; "
+            "give the folder that `build --out` wrote"
+        )
+
+
+def read_samples(run: Path) -> Samples:
+    """Read the index: its parts where there are any, else the merged file."""
+    problems: list[str] = []
+    entries: dict[str, index.IndexEntry] = {}
+    merged = run / "index.parquet"
+    paths = sorted(index.part_dir(run).glob("*.parquet")) or ([merged] if merged.exists() else [])
+    for path in paths:
+        try:
+            entries |= {entry.key: entry for entry in index.read_entries(path)}
+        except ShardError as error:
+            problems.append(str(error).replace(f"{run}/", ""))  # equal wherever the run lies
+    tars = {path.stem: path for path in sorted(index.shard_dir(run).glob("*.tar"))}
+    named = {entry.shard for entry in entries.values()}
+    for shard in sorted(named - set(tars)):
+        lost = sum(entry.shard == shard for entry in entries.values())
+        problems.append(f"{shard}.tar is missing: {lost} samples of the index have no data")
+    problems += [f"{shard}.tar is not in the index" for shard in sorted(set(tars) - named)]
+    total = sum(path.stat().st_size for path in tars.values())
+    return Samples(entries, sorted(tars), total, problems)
+
+
+def compare(table: pa.Table, samples: Samples) -> list[str]:
+    """Name what the ledger keeps and the index lacks, and the other way round."""
+    pairs = zip(table["verdict"].to_pylist(), table["sample_key"].to_pylist(), strict=True)
+    wanted = {key or "(no sample key)" for verdict, key in pairs if verdict == "kept"}
+    problems: list[str] = []
+    if absent := sorted(wanted - set(samples.entries)):
+        problems.append(
+            f"{_number(absent)} kept in the ledger but not in the index: {_few(absent)}"
+        )
+    if extra := sorted(set(samples.entries) - wanted):
+        problems.append(f"{_number(extra)} in the index but not kept in the ledger: {_few(extra)}")
+    return problems
+
+
+def _number(items: list[str]) -> str:
+    return f"{len(items):,} sample{'' if len(items) == 1 else 's'}"
+
+
+def _few(items: Iterable[str]) -> str:
+    items = list(items)
+    more = len(items) - _NAMED_MAX
+    return ", ".join(items[:_NAMED_MAX]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def read_facts(run: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Read run.json, whatever it holds, as (dotted key, text) pairs, and what is wrong with it."""
+    path = run / "run.json"
+    if not path.exists():
+        return [], ["run.json is missing: settings and versions of this run are not known"]
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return [], [f"run.json cannot be read: {error}"]
+    facts = list(_flatten(document, ""))
+    if len(facts) > _FACTS_MAX:
+        facts = [*facts[:_FACTS_MAX], ("…", f"{len(facts) - _FACTS_MAX} more in run.json")]
+    return facts, []
+
+
+def _flatten(value: Any, key: str) -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inner in sorted(value.items()):
+            yield from _flatten(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, str):
+        yield key or "value", value[:2000]
+    else:
+        yield key or "value", json.dumps(value, sort_keys=True, ensure_ascii=False)[:2000]
+
+
+def _add_previews(
+    previews: thumbs.Previews, run: Path, keys: list[str | None], samples: Samples
+) -> list[str]:
+    damaged: list[str] = []
+    present = set(samples.shards)
+    for key in keys:
+        entry = samples.entries.get(key or "")
+        if entry is None or entry.shard not in present:  # both are named already
+            continue
+        try:
+            previews.add(entry.key, thumbs.strip_of(run, entry))
+        except (SampleError, ShardError) as error:
+            damaged.append(str(error))
+    more = len(damaged) - 2 * _NAMED_MAX
+    kept = damaged[: 2 * _NAMED_MAX]
+    return [*kept, f"{more:,} more damaged samples"] if more > 0 else kept
+
+
+def _page_data(shown: pa.Table, previews: thumbs.Previews) -> dict[str, Any]:
+    return {
+        "columns": [asdict(column) for column in report_data.columns()],
+        "rows": report_data.embed(shown),
+        "scores": list(ledger.SCORES),
+        "previews": previews.sources(),
+    }
+
+
+def _script_json(value: Any) -> Markup:
+    """Write JSON that is safe inside a script element: no character of markup is left in it."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _assets() -> dict[str, Any]:
+    return {
+        "style": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        "scripts": [_script(name) for name in _SCRIPTS],
+    }
+
+
+def _script(name: str) -> dict[str, Any]:
+    text = (_TEMPLATES / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {"text": Markup(text), "digest": digest}  # the page lets no other script run
+
+
+@functools.cache  # compiling the template takes longer than filling it
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["bytes"] = _bytes_text
+    environment.filters["seconds"] = _seconds_text
+    return environment
+
+
+def _bytes_text(size: int) -> str:
+    units = ("B", "kB", "MB", "GB", "TB")
+    value, place = float(size), 0
+    while value >= 1000 and place < len(units) - 1:
+        value, place = value / 1000, place + 1
+    return f"{value:.0f} {units[place]}" if place == 0 else f"{value:.1f} {units[place]}"
+
+
+def _seconds_text(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
