@@ -190,10 +190,10 @@ def read_package(data: bytes, limits: InspectLimits) -> dict[str, bytes]:
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - 65_557))
     if end < 0 or end + 22 > len(data):
         raise _package_fault("it has no zip directory")
-    count, size, start = struct.unpack_from("<HII", data, end + 10)
+    count, size, start, comment = struct.unpack_from("<HIIH", data, end + 10)
     check_file_count(count, "entries", limits)
-    if start + size > end:
-        raise _package_fault("its directory lies outside the file")
+    if start + size != end or end + 22 + comment != len(data):
+        raise _package_fault("its directory does not end the file")
     entries: dict[str, bytes] = {}
     expected = 0
     for offset, name, content, stop in _entries(data, start, start + size, count):

@@ -212,9 +212,10 @@ def test_json_number_that_overflows_is_refused(tmp_path: Path) -> None:
 
 def _skin(made: Tiny, joints: list[int], matrices: Any = None) -> None:
     made.doc["nodes"] = [{"mesh": 0, "skin": 0}, {}, {}]
-    made.doc["skins"] = [{"joints": [1, 2]}]
+    skin: dict[str, Any] = {"joints": [1, 2]}
     if matrices is not None:
-        made.doc["skins"][0]["inverseBindMatrices"] = made.accessor(matrices)
+        skin["inverseBindMatrices"] = made.accessor(matrices)
+    made.doc["skins"] = [skin]
     numbers = made.accessor(np.array([joints] * 3), "u1")
     _primitive(made)["attributes"]["JOINTS_0"] = numbers
 
@@ -222,14 +223,16 @@ def _skin(made: Tiny, joints: list[int], matrices: Any = None) -> None:
 def test_skin_parts_fit_each_other(tmp_path: Path) -> None:
     path = tmp_path / "tiny.glb"
     eye = np.tile(np.eye(4).ravel(), (2, 1))
-    for joints, matrices, rule in (
+    cases: list[tuple[list[int], Any, str]] = [
         ([0, 1, 0, 0], eye, ""),
         ([0, 1, 0, 0], None, ""),
         ([0, 2, 0, 0], eye, "joint_range"),
         ([0, 1, 0, 0], eye[:1], "accessor_range"),
         ([0, 1, 0, 0], eye * np.nan, "non_finite_matrices"),
         ([0, 1, 0, 0], np.zeros(2), "bad_accessor"),
-    ):
+    ]
+    made = tiny()
+    for joints, matrices, rule in cases:
         made = tiny()
         _skin(made, joints, matrices)
         if rule:
@@ -300,7 +303,7 @@ def test_disordered_times_warn(tmp_path: Path, times: list[float]) -> None:
     made.clip(times, np.zeros((3, 3)))
     found = inspect_file(made.glb(tmp_path / "tiny.glb"))
     assert found.warnings == ("animation 1 ('Up'): keyframe times do not increase from 0 on",)
-    assert (found.clips or ())[1].duration_s == max(times)
+    assert [clip.duration_s for clip in found.clips or ()] == [2.0, max(times)]
 
 
 def test_morph_weights_need_one_value_per_target(tmp_path: Path) -> None:
