@@ -314,7 +314,8 @@ def _select(reader: SampleReader, keys: Collection[str] | None, where: Where | N
             )
         numbers = np.array([i for i in numbers if present[i] in wanted], np.int64)
     if where is not None:
-        numbers = np.array([i for i in numbers if where(reader.entry(int(i)))], np.int64)
+        entries = reader.entries()
+        numbers = np.array([i for i in numbers if where(entries[i])], np.int64)
     if not len(numbers):
         raise ShardError(
             f"{reader.run}: no samples to read; the index lists {len(reader)}, the filter left none"
