@@ -25,3 +25,13 @@ def assets_dir() -> Path:
     if not (folder / "manifest.csv").is_file():
         pytest.skip("real assets not found: set ORBIT4D_ASSETS to the folder with manifest.csv")
     return folder
+
+
+@pytest.fixture(scope="session")
+def samples_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of built-in sample assets, made by Blender; tests do not change it."""
+    from render.samples import make_samples
+
+    out = tmp_path_factory.mktemp("samples")
+    make_samples(out)
+    return out

@@ -171,8 +171,6 @@ def _tiger_gallop(model: Model) -> None:
     clip.turn("chest", x=-20 * wave(t, 1, 0.05)).turn("head", x=10 * wave(t))
     for k in range(1, 5):
         clip.turn(f"tail.{k}", x=-22 * (k == 1) - 11 * wave(t, 1, -0.1 * k))
-    clip.known("chest", "rotation", 40.0)
-    clip.amplitude.kind = "none"
 
 
 def _tiger_look(model: Model) -> None:

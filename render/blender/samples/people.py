@@ -205,7 +205,7 @@ def _dance(model: Model) -> None:
         clip.turn(f"fore.{side}", y=-s * 40, z=-s * 20 * wave(t, 4))
         clip.turn(f"leg.{side}", y=-9 * wave(t, 2) - s * 4, x=-24 * swell(t, 2, 0.25 - 0.25 * s))
         clip.turn(f"shin.{side}", x=40 * swell(t, 2, 0.25 - 0.25 * s))
-    clip.known("hips", "turns", 360.0)
+    clip.known("hips", "translation", float(np.hypot(0.07, 0.03)))
 
 
 def _kick(model: Model) -> None:

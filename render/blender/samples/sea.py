@@ -118,7 +118,6 @@ def _fish_turn(model: Model) -> None:
         clip.turn(f"spine.{k}", z=-20 * bend + 9 * wave(t, 4, -0.13 * k))
     for s, side in _SIDES:
         clip.turn(f"fin.{side}", z=s * 26 * wave(t, 5))
-    clip.known("body", "turns", 360.0)
 
 
 def octopus(model: Model) -> None:

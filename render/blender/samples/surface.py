@@ -296,10 +296,12 @@ def box(  # noqa: PLR0913 - a shape is its measures; those after * have defaults
 def _face(axis: int, sign: float, half: Array, edge: float, fine: tuple[int, int]) -> Chart:
     pixels, cuts = fine
     first, second = (k for k in range(3) if k != axis)
+    # u runs so that u, v and the outward normal are right-handed on all six faces
+    along = sign * (-1.0 if axis == 1 else 1.0)
 
     def local(u: Array, v: Array) -> Array:
         q = np.empty((*np.broadcast_shapes(u.shape, v.shape), 3))
-        q[..., axis], q[..., first], q[..., second] = sign, 2 * u - 1, 2 * v - 1
+        q[..., axis], q[..., first], q[..., second] = sign, along * (2 * u - 1), 2 * v - 1
         return q
 
     def lines(k: int) -> Array:
