@@ -1,4 +1,46 @@
+"""The command line's root: one small app per stage, and the verbs that span stages."""
+
+import sys
+
 import typer
 
+from curate import cli as curate_cli
+from curate import cli_report
+from shards import cli as shards_cli
+from shards.errors import ConfigError, Orbit4dError, RunError
+from train import cli as train_cli
 
-def main(): ...
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From animated 3D files to a trained 4D-aware video model.",
+)
+app.command("samples")(curate_cli.samples)
+app.command("build")(curate_cli.build)
+app.command("report")(cli_report.report)
+app.command("contact")(cli_report.contact)
+app.add_typer(shards_cli.app, name="shards")
+app.add_typer(train_cli.app, name="train")
+
+
+def main() -> None:
+    """Run a command; errors meant for the user end it with one sentence and no trace."""
+    try:
+        app()
+    except (ConfigError, RunError) as error:
+        sys.exit(_say(error, 2))
+    except Orbit4dError as error:
+        sys.exit(_say(error, 1))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _say(error: Exception, status: int) -> int:
+    print(f"orbit4d: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

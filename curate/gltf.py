@@ -60,7 +60,7 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
     """
     binary = None
     if format == "glb":
-        data, binary = split_glb(data, folder.limits)
+        data, binary = split_glb(data)
     doc = Document(parse_json(data, folder.limits), folder, [], [])
     _check_extensions(doc)
     load_buffers(doc, binary)

@@ -44,14 +44,14 @@ class Document:
         return self.folder.limits
 
 
-def split_glb(data: bytes, limits: InspectLimits) -> tuple[bytes, memoryview | None]:
+def split_glb(data: bytes) -> tuple[bytes, memoryview | None]:
     """Take a GLB apart.
 
     Returns:
         The JSON text and the binary chunk, None where there is none.
 
     Raises:
-        AssetError: rules ``truncated_file``, ``bad_glb``, ``gltf_version``, ``json_too_large``.
+        AssetError: rules ``truncated_file``, ``bad_glb``, ``gltf_version``.
     """
     if len(data) < 20:
         raise fault("truncated_file", f"a GLB needs 20 bytes, this has {len(data)}; copy it again.")
@@ -71,8 +71,6 @@ def split_glb(data: bytes, limits: InspectLimits) -> tuple[bytes, memoryview | N
     kind, text, end = _chunk(data, 12)
     if kind != b"JSON":
         raise fault("bad_glb", f"the first GLB chunk is {show(kind)}, expected JSON.")
-    if len(text) > limits.json_bytes_max:
-        raise _json_too_large(len(text), limits.json_bytes_max, "bytes")
     if end == len(data):
         return bytes(text), None
     kind, content, _ = _chunk(data, end)

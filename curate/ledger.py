@@ -41,7 +41,9 @@ SCHEMA = pa.schema(
         ("drift", pa.float64()),  # furthest translation of the whole, in asset sizes
         ("rotation_deg", pa.float64()),  # largest rotation of the best rigid fit
         ("deformation", pa.float64()),  # mean displacement left by the best rigid fit, asset sizes
-        ("step_share", pa.float64()),  # largest one-step share of the path travelled
+        ("moved_most", pa.float64()),  # 99th percentile of furthest displacements, asset sizes
+        ("step", pa.float64()),  # largest mean displacement within one step, asset sizes
+        ("step_share", pa.float64()),  # share of the whole path that this step holds
         ("reach", pa.float64()),  # furthest vertex from the first pose's centre, asset sizes
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
@@ -50,6 +52,8 @@ SCHEMA = pa.schema(
         ("format", pa.string()),
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
+        ("modified_ns", pa.int64()),  # the file's time stamp, to notice changes without reading
+        ("settings", pa.string()),  # digest of the settings that decided
         ("licence", pa.string()),
         ("attribution", pa.string()),
         ("vertices", pa.int64()),
@@ -69,6 +73,8 @@ SCORES = (
     "drift",
     "rotation_deg",
     "deformation",
+    "moved_most",
+    "step",
     "step_share",
     "reach",
     "margin_px",

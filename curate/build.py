@@ -1,0 +1,130 @@
+"""The whole data half in one call: sources -> verdicts -> renders -> shards -> page."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from curate.asset import Job, give_up
+from curate.cluster import Outcome, run_here, run_on_ray
+from curate.collect import Collector
+from curate.config import BuildConfig
+from curate.display import Display
+from curate.report import write_report
+from curate.run_folder import RunFolder
+from curate.sources import Source, find_sources
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run, as opposed to what comes out."""
+
+    workers: int = 0
+    update: bool = False
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build would do."""
+
+    settled: int
+    staged: int
+    missing: int
+
+
+def build(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -> Collector:
+    """Bring a RUN folder to completion; what an earlier run finished is not done again.
+
+    Returns:
+        The collector, with the counts by verdict and rule.
+
+    Raises:
+        ConfigError: an input is missing or holds no asset.
+        RunError: the folder is in use, or was made with other settings.
+    """
+    sources = find_sources(inputs)
+    run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
+    log = structlog.wrap_logger(
+        structlog.WriteLogger((out / "logs" / "build.jsonl").open("a")),
+        processors=[structlog.processors.TimeStamper("iso"), structlog.processors.JSONRenderer()],
+    )
+    log.info("start", sources=len(sources), workers=options.workers, versions=run.versions)
+    started = time.monotonic()
+    try:
+        collector = Collector(run, sources)
+        missing = _sort_out(run, sources, collector)
+        log.info("plan", missing=len(missing))
+        _work(run, missing, collector, options, log)
+        collector.flush()
+        run.finish({"assets": collector.assets, **collector.verdicts, "rules": collector.rules})
+    finally:
+        run.close()
+    write_report(out)
+    log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
+    return collector
+
+
+def plan(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -> Plan:
+    """Tell what a build would do, without doing it."""
+    sources = find_sources(inputs)
+    if not (out / "run.json").exists():
+        return Plan(0, 0, len(sources))
+    run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
+    try:
+        settled = sum(run.settled_rows(source) is not None for source in sources)
+        staged = sum(
+            run.settled_rows(source) is None and run.staged_rows(source) is not None
+            for source in sources
+        )
+    finally:
+        run.close()
+    return Plan(settled, staged, len(sources) - settled - staged)
+
+
+def _sort_out(run: RunFolder, sources: list[Source], collector: Collector) -> list[Source]:
+    """Hand finished assets to the collector; return the others."""
+    missing = []
+    for source in sources:
+        if (rows := run.settled_rows(source)) is not None:
+            collector.settled(source, rows)
+        elif (rows := run.staged_rows(source)) is not None:
+            collector.finished(source, rows)
+        else:
+            run.reopen(source)
+            missing.append(source)
+    return missing
+
+
+def _work(
+    run: RunFolder,
+    missing: list[Source],
+    collector: Collector,
+    options: Options,
+    log: structlog.typing.WrappedLogger,
+) -> None:
+    roots = sorted({source.root for source in missing})
+    jobs = (
+        Job(source, run.config, run.versions, run.staging(source), run.committed(source.uid))
+        for source in missing
+    )
+    limits = run.config.limits
+    outcomes: Iterator[Outcome]
+    if not missing:
+        outcomes = iter(())
+    elif options.workers:
+        outcomes = run_on_ray(jobs, limits, roots, options.workers)
+    else:
+        outcomes = run_here(jobs, limits, roots)
+    with Display(collector, len(missing)) as display:
+        for job, fault in outcomes:
+            if fault:
+                give_up(job, fault)
+            rows = run.staged_rows(job.source)
+            assert rows is not None, f"{job.source.path}: finished without a record"
+            collector.finished(job.source, rows)
+            verdicts = [row["verdict"] for row in rows]
+            log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)
+            display.advance(job.source.path)

@@ -1,0 +1,118 @@
+"""Hand out assets: to Ray actors, or one after the other in this process.
+
+Ray only distributes. The worker that a job meets is the same either way: a ``BlenderSession`` with
+its supervised Blender process, writing into the asset's staging folder. Frames never pass through
+the driver.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from curate.asset import Job, process
+from render.config import LimitConfig
+from render.runner import BlenderProcess
+from render.session import BlenderSession
+
+_WORKER_DEATHS_MAX = 2  # an asset that took this many workers with it is given up
+
+Outcome = tuple[Job, str]  # the job, and an empty string or why no worker finished it
+
+
+def run_here(jobs: Iterable[Job], limits: LimitConfig, roots: list[Path]) -> Iterator[Outcome]:
+    """Work in this process, with one Blender."""
+    with BlenderProcess(limits.worker, roots) as blender:
+        session = BlenderSession(blender, limits)
+        for job in jobs:
+            process(job, session)
+            yield job, ""
+
+
+class Worker:
+    """What runs in a Ray actor: one Blender, one asset at a time."""
+
+    def __init__(self, limits: LimitConfig, roots: list[Path]) -> None:
+        self._blender = BlenderProcess(limits.worker, roots)
+        self._session = BlenderSession(self._blender, limits)
+
+    def work(self, job: Job) -> None:
+        """Bring one asset's staging folder to completion."""
+        process(job, self._session)
+
+    def close(self) -> None:
+        """End Blender and remove its scratch folder."""
+        self._blender.close()
+
+
+def run_on_ray(
+    jobs: Iterable[Job], limits: LimitConfig, roots: list[Path], workers: int
+) -> Iterator[Outcome]:
+    """Work on Ray with a fixed number of actors, one asset in flight on each.
+
+    An actor that dies is replaced. Its asset goes back in line, and is given up after it took
+    ``_WORKER_DEATHS_MAX`` actors with it.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    started_here = not ray.is_initialized()
+    if started_here:
+        ray.init(
+            num_cpus=workers,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    pool = _Pool(ray, limits, roots, workers)
+    try:
+        yield from pool.run(iter(jobs))
+    finally:
+        pool.close()
+        if started_here:
+            ray.shutdown()
+
+
+class _Pool:
+    def __init__(self, ray: Any, limits: LimitConfig, roots: list[Path], workers: int) -> None:
+        self.ray = ray
+        self.make = lambda: (
+            ray.remote(Worker).options(num_cpus=1, max_restarts=0).remote(limits, roots)
+        )
+        self.idle = [self.make() for _ in range(workers)]
+        self.busy: dict[Any, tuple[Any, Job]] = {}  # result reference -> actor, job
+        self.deaths: dict[str, int] = {}
+
+    def run(self, jobs: Iterator[Job]) -> Iterator[Outcome]:
+        again: list[Job] = []
+        while True:
+            while self.idle and (job := again.pop() if again else next(jobs, None)) is not None:
+                actor = self.idle.pop()
+                self.busy[actor.work.remote(job)] = (actor, job)
+            if not self.busy:
+                return
+            (reference,), _ = self.ray.wait(list(self.busy), num_returns=1)
+            actor, job = self.busy.pop(reference)
+            try:
+                self.ray.get(reference)
+            except self.ray.exceptions.RayActorError as error:
+                self.idle.append(self.make())
+                uid = job.source.uid
+                self.deaths[uid] = self.deaths.get(uid, 0) + 1
+                if self.deaths[uid] < _WORKER_DEATHS_MAX:
+                    again.append(job)
+                else:
+                    yield job, f"{self.deaths[uid]} workers died over this asset: {error}"
+            else:
+                self.idle.append(actor)
+                yield job, ""
+
+    def close(self) -> None:
+        """End the actors; each first ends its Blender where it still can."""
+        closing = [actor.close.remote() for actor in self.idle]
+        with contextlib.suppress(Exception):
+            self.ray.wait(closing, num_returns=len(closing), timeout=10)
+        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+            self.ray.kill(actor)

@@ -1,0 +1,108 @@
+"""Gather finished assets in input order into shards and the ledger.
+
+Workers finish in any order; packing follows the order of the inputs, so the shards do not depend
+on how many workers there were or what was interrupted.
+"""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from curate import ledger
+from curate.run_folder import RunFolder
+from curate.sources import Source
+from shards.write import StagedSample
+
+
+class Collector:
+    """Packs the finished assets of one build."""
+
+    def __init__(self, run: RunFolder, sources: list[Source]) -> None:
+        self.run = run
+        self.verdicts: Counter[str] = Counter()
+        self.rules: Counter[str] = Counter()
+        self.assets = 0
+        self._order = sources
+        self._next = 0
+        self._ready: dict[str, list[dict[str, Any]] | None] = {}  # None: settled earlier
+        self._samples: list[StagedSample] = run.survivors()
+        self._bytes = sum(sample.path.stat().st_size for sample in self._samples)
+        self._rows: list[dict[str, Any]] = []
+        self._folders: list[Path] = []
+
+    def settled(self, source: Source, rows: list[dict[str, Any]]) -> None:
+        """Note an asset that an earlier run finished."""
+        self._count(rows)
+        self._ready[source.uid] = None
+        shutil.rmtree(self.run.staging(source), ignore_errors=True)
+        self._advance()
+
+    def finished(self, source: Source, rows: list[dict[str, Any]]) -> None:
+        """Take over an asset whose staging folder is complete."""
+        self._count(rows)
+        self._ready[source.uid] = rows
+        self._advance()
+
+    def flush(self) -> None:
+        """Commit what is waiting: shard first, then ledger rows, then the staging is cleared.
+
+        A kill between any two of these is mended by the next run: it finds the sample committed
+        and enters the rows, or finds the rows entered and clears the folder.
+        """
+        if self._samples:
+            self.run.writer.commit(self._samples)
+        if self._rows:
+            ledger.append(self.run.path, self._rows, ledger.next_number(self.run.path))
+        for sample in self._samples:
+            sample.path.unlink(missing_ok=True)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._samples, self._rows, self._folders, self._bytes = [], [], [], 0
+
+    def _count(self, rows: list[dict[str, Any]]) -> None:
+        self.assets += 1
+        self.verdicts.update(row["verdict"] for row in rows)
+        self.rules.update(row["rule"] for row in rows if row["verdict"] != "kept")
+
+    def _advance(self) -> None:
+        while self._next < len(self._order) and self._order[self._next].uid in self._ready:
+            source = self._order[self._next]
+            rows = self._ready.pop(source.uid)
+            self._next += 1
+            if rows is not None:
+                self._take(source, rows)
+            if self._bytes >= self.run.writer.target_bytes:
+                self.flush()
+
+    def _take(self, source: Source, rows: list[dict[str, Any]]) -> None:
+        wanted = {row["sample_key"]: row["fingerprint"] for row in rows if row["sample_key"]}
+        self._withdraw_stale(source.uid, wanted)
+        folder = self.run.staging(source)
+        for key in sorted(wanted):
+            path = folder / f"{key}.tar"
+            if key not in self.run.writer.keys and path.exists():
+                self._add(StagedSample(key, path))
+        self._rows += rows
+        self._folders.append(folder)
+
+    def _withdraw_stale(self, uid: str, wanted: dict[str, str]) -> None:
+        """Take back the shards that hold samples of this asset which no longer stand."""
+        stale = {
+            self.run.writer.keys[key].shard: key
+            for key, fingerprint in self.run.committed(uid).items()
+            if wanted.get(key) != fingerprint and key in self.run.writer.keys
+        }
+        for shard in sorted(stale):
+            held = {entry.key for entry in self.run.writer.keys.values() if entry.shard == shard}
+            gone = {
+                key
+                for key in held & self.run.committed(uid).keys()
+                if wanted.get(key) != self.run.committed(uid)[key]
+            }
+            for sample in self.run.writer.withdraw(shard, self.run.withdrawn(), held - gone):
+                self._add(sample)
+
+    def _add(self, sample: StagedSample) -> None:
+        self._samples.append(sample)
+        self._bytes += sample.path.stat().st_size

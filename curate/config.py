@@ -1,0 +1,71 @@
+"""Settings of a build: which clips count, how they are rendered, how shards are cut."""
+
+from pydantic import Field
+
+from render.config import LimitConfig, RenderConfig
+from shards.config import Config
+
+
+class ClipConfig(Config):
+    """Which stretch of which clips is looked at."""
+
+    duration_min_s: float = Field(default=0.1, ge=0)
+    duration_max_s: float = Field(default=600.0, gt=0)
+    window_max_s: float = Field(default=2.0, gt=0, description="longer clips: their busiest part")
+    per_asset_max: int | None = Field(default=None, ge=1, description="kept clips; none: all")
+
+
+class MotionConfig(Config):
+    """When a clip counts as still, and when as a jump. Lengths in asset sizes.
+
+    Still means all three at once: the mean motion, the parts that move most, and the drift of the
+    whole lie under their limits. Each alone misses something that a viewer sees: a large scene
+    with one moving part, or a thing that travels without changing its shape.
+    """
+
+    min: float = Field(default=0.01, ge=0, description="mean displacement without drift")
+    moved_most_min: float = Field(default=0.1, ge=0, description="99th percentile of vertices")
+    drift_min: float = Field(default=0.05, ge=0, description="translation of the whole")
+    jump_min: float = Field(default=0.5, ge=0, description="one step this large ...")
+    jump_share_min: float = Field(default=0.6, gt=0, le=1, description="... with this path share")
+
+
+class BoundaryConfig(Config):
+    """When a clip leaves the frame."""
+
+    reach_max: float = Field(
+        default=4.0, gt=0, description="furthest vertex from the first pose's centre, asset sizes"
+    )
+    margin_min_px: float = Field(default=0.0, description="projection to image border")
+
+
+class GeometryConfig(Config):
+    """How much geometry is handled."""
+
+    vertices_max: int = Field(default=2_000_000, ge=1)
+    probe_points_max: int = Field(default=5000, ge=100, description="vertices measured per time")
+
+
+class CurateConfig(Config):
+    """The rules."""
+
+    clips: ClipConfig = ClipConfig()
+    motion: MotionConfig = MotionConfig()
+    boundary: BoundaryConfig = BoundaryConfig()
+    geometry: GeometryConfig = GeometryConfig()
+
+
+class ShardConfig(Config):
+    """How samples are cut into shards."""
+
+    target_mb: float = Field(default=256.0, gt=0, description="a shard closes once this large")
+
+
+class BuildConfig(Config):
+    """All settings of ``orbit4d build``."""
+
+    seed: int = 0
+    curate: CurateConfig = CurateConfig()
+    render: RenderConfig = RenderConfig()
+    shards: ShardConfig = ShardConfig()
+    limits: LimitConfig = LimitConfig()

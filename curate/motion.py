@@ -1,0 +1,128 @@
+"""How a clip moves: pure functions of vertex positions over time.
+
+Positions are float arrays (k, n, 3), z up, any unit; results are in units of the asset's own size,
+so a mouse and a house that move alike score alike.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+Positions = Float[np.ndarray, "k n 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Scores of one window. All lengths are in asset sizes.
+
+    Attributes:
+        size: the asset's size in its own unit: see ``own_size``.
+        motion: mean over times and vertices of the displacement from the first pose, after the
+            translation of the whole (its mean vertex) is taken out.
+        drift: furthest that the whole is translated from where it stood at the start.
+        rotation_deg: largest rotation of the best rigid fit (Kabsch) to the first pose.
+        deformation: mean displacement that the best rigid fit leaves over.
+        moved_most: the 99th percentile over vertices of each one's furthest displacement, drift
+            taken out: a small part that moves a lot shows here and not in the mean.
+        step: largest mean displacement within one step between samples, drift included.
+        step_share: share of the whole path that this step holds; 1 means nothing else moves.
+        reach: furthest distance of any vertex from the centre of the first pose.
+    """
+
+    size: float
+    motion: float
+    drift: float
+    rotation_deg: float
+    deformation: float
+    moved_most: float
+    step: float
+    step_share: float
+    reach: float
+
+
+def measure(points: Positions) -> Motion:
+    """Measure a window from its vertices at each sample time.
+
+    Raises:
+        ValueError: if there is no vertex or a position is not finite.
+    """
+    if points.shape[1] == 0 or not np.isfinite(points).all():
+        raise ValueError("positions must be finite and at least one vertex")
+    points = points.astype(np.float64)
+    size = own_size(points)
+    if size == 0:
+        return Motion(0.0, *[0.0] * 8)
+    centres = points.mean(axis=1)  # (k, 3)
+    drift = centres - centres[0]
+    local = points - drift[:, None]
+    displacement = np.linalg.norm(local - local[0], axis=-1)  # (k, n)
+    angles, residual = _rigid_fits(points - centres[:, None])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(axis=1)  # (k - 1,)
+    return Motion(
+        size=size,
+        motion=float(displacement.mean() / size),
+        drift=float(np.linalg.norm(drift, axis=-1).max() / size),
+        rotation_deg=float(angles.max()),
+        deformation=float(residual.mean() / size),
+        moved_most=float(np.percentile(displacement.max(axis=0), 99) / size),
+        step=float(steps.max() / size),
+        step_share=float(steps.max() / steps.sum()) if steps.any() else 0.0,
+        reach=float(np.linalg.norm(points - centres[0], axis=-1).max() / size),
+    )
+
+
+def own_size(points: Positions) -> float:
+    """Return the asset's size: the longest side of its box, over the times the median.
+
+    Two percent of the vertices are left out on each side of each axis, so that a part that flies
+    off does not enlarge the thing that it left; where that leaves nothing the full box counts. The
+    median over times ignores an asset that grows from nothing or bursts at the end.
+    """
+    low, high = np.percentile(points, [2, 98], axis=1)
+    sizes = (high - low).max(axis=-1)
+    full = np.ptp(points, axis=1).max(axis=-1)
+    sizes = np.where(sizes > 0.05 * full, sizes, full)
+    return float(np.median(sizes)) or float(sizes.max())
+
+
+def _rigid_fits(centred: Positions) -> tuple[np.ndarray, np.ndarray]:
+    """Fit each pose by a rotation of the first (Kabsch, 1976).
+
+    Returns:
+        Rotation angles in degrees (k,), and residual distances (k, n).
+    """
+    first = centred[0]
+    u, _, vt = np.linalg.svd(np.einsum("ni,knj->kij", first, centred))
+    handed = np.sign(np.linalg.det(u @ vt))
+    u[..., -1] *= np.where(handed == 0, 1, handed)[:, None]
+    rotation = u @ vt  # row vectors: pose = first @ rotation
+    cosine = (np.trace(rotation, axis1=1, axis2=2) - 1) / 2
+    angles = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+    residual = np.linalg.norm(centred - first @ rotation, axis=-1)
+    return angles, residual
+
+
+def busiest_window(points: Positions, times_s: np.ndarray, length_s: float) -> tuple[float, float]:
+    """Find the stretch of a long clip with the most motion.
+
+    Args:
+        points: vertices at coarse times over the whole clip.
+        times_s: those times (k,), increasing, in seconds.
+        length_s: length of the window; shorter than the clip.
+
+    Returns:
+        Start and stop in seconds. Path length is spread evenly within each coarse step; of equal
+        windows the earliest wins.
+    """
+    local = points - points.mean(axis=1, keepdims=True)
+    whole = np.linalg.norm(np.diff(points.mean(axis=1), axis=0), axis=-1)
+    steps = np.linalg.norm(np.diff(local, axis=0), axis=-1).mean(axis=1) + whole
+    travelled = np.concatenate([[0.0], np.cumsum(steps)])
+    last = max(float(times_s[-1]) - length_s, float(times_s[0]))
+    starts = np.append(times_s[times_s < last], last)
+    gained = np.interp(starts + length_s, times_s, travelled) - np.interp(
+        starts, times_s, travelled
+    )
+    best = int(np.argmax(gained > gained.max() * (1 - 1e-9)))
+    return float(starts[best]), float(starts[best] + length_s)

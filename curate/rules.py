@@ -1,0 +1,153 @@
+"""Decide from its scores whether a clip is worth rendering.
+
+A rule is a pure function ``(Facts, CurateConfig) -> Decision | None``: the decision that rejects,
+or None when the clip passes. Rules run in the order of ``RULES``; the first that rejects is the
+verdict. To add one: write it here, list it in ``RULES``, give it a setting in ``curate.config``
+and a row of cases in ``tests/curate/test_rules.py``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from curate.config import CurateConfig
+from curate.motion import Motion
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a clip; a stage that was not reached left None."""
+
+    duration_s: float
+    vertices: int | None = None
+    motion: Motion | None = None
+    margin_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Why a clip is rejected: the measured value beside the limit it met."""
+
+    rule: str  # snake_case, stable: reports count it
+    value: float
+    limit: float
+    unit: str
+    sentence: str
+
+
+Rule = Callable[[Facts, CurateConfig], Decision | None]
+
+
+def too_short(facts: Facts, config: CurateConfig) -> Decision | None:
+    """A pose, or a twitch of a few frames, is no clip."""
+    limit = config.clips.duration_min_s
+    if facts.duration_s >= limit:
+        return None
+    return Decision(
+        "too_short", facts.duration_s, limit, "s",
+        f"the clip lasts {facts.duration_s:g} s, at least {limit:g} s are needed",
+    )  # fmt: skip
+
+
+def too_long(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Nobody animates for an hour; a time unit was mistaken, or the file means harm."""
+    limit = config.clips.duration_max_s
+    if facts.duration_s <= limit:
+        return None
+    return Decision(
+        "too_long", facts.duration_s, limit, "s",
+        f"the clip lasts {facts.duration_s:g} s, at most {limit:g} s are looked at",
+    )  # fmt: skip
+
+
+def too_many_vertices(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Geometry beyond what a worker is sized for."""
+    limit = config.geometry.vertices_max
+    if facts.vertices is None or facts.vertices <= limit:
+        return None
+    return Decision(
+        "too_many_vertices", facts.vertices, limit, "vertices",
+        f"{facts.vertices:,} evaluated vertices, at most {limit:,} are handled",
+    )  # fmt: skip
+
+
+def no_mesh(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Nothing to see: no visible vertex."""
+    if facts.vertices is None or facts.vertices > 0:
+        return None
+    return Decision("no_mesh", 0, 1, "vertices", "the clip shows no visible geometry")
+
+
+def no_size(facts: Facts, config: CurateConfig) -> Decision | None:
+    """All vertices lie in one point: no scale can be given to it."""
+    if facts.motion is None or facts.motion.size > 0:
+        return None
+    return Decision("no_size", 0.0, 0.0, "asset units", "all vertices lie in one point")
+
+
+def too_still(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Nothing that a viewer would notice moves."""
+    motion, limits = facts.motion, config.motion
+    if motion is None or (
+        motion.motion >= limits.min
+        or motion.moved_most >= limits.moved_most_min
+        or motion.drift >= limits.drift_min
+    ):
+        return None
+    return Decision(
+        "too_still", motion.motion, limits.min, "asset sizes",
+        f"mean motion {motion.motion:.4f} < {limits.min:g}, parts that move most "
+        f"{motion.moved_most:.4f} < {limits.moved_most_min:g}, "
+        f"drift {motion.drift:.4f} < {limits.drift_min:g}",
+    )  # fmt: skip
+
+
+def teleport(facts: Facts, config: CurateConfig) -> Decision | None:
+    """One step holds most of the motion: a cut, not a movement."""
+    motion, limits = facts.motion, config.motion
+    if motion is None or motion.step < limits.jump_min or motion.step_share < limits.jump_share_min:
+        return None
+    return Decision(
+        "teleport", motion.step_share, limits.jump_share_min, "share of the path",
+        f"one step of {motion.step:.2f} asset sizes holds {motion.step_share:.0%} of the motion",
+    )  # fmt: skip
+
+
+def leaves_frame(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Something travels so far that a camera which holds it all shows the asset too small."""
+    motion, limit = facts.motion, config.boundary.reach_max
+    if motion is None or motion.reach <= limit:
+        return None
+    return Decision(
+        "leaves_frame", motion.reach, limit, "asset sizes",
+        f"a vertex gets {motion.reach:.2f} asset sizes away from where the clip starts",
+    )  # fmt: skip
+
+
+def touches_border(facts: Facts, config: CurateConfig) -> Decision | None:
+    """The projection of some vertex in some image comes too near the border, or crosses it."""
+    limit = config.boundary.margin_min_px
+    if facts.margin_px is None or facts.margin_px >= limit:
+        return None
+    return Decision(
+        "touches_border", facts.margin_px, limit, "px",
+        f"the projection comes within {facts.margin_px:.1f} px of the border in some image",
+    )  # fmt: skip
+
+
+RULES: tuple[Rule, ...] = (
+    too_short,
+    too_long,
+    no_mesh,
+    too_many_vertices,
+    no_size,
+    leaves_frame,
+    teleport,
+    too_still,
+    touches_border,
+)
+
+
+def decide(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Return the first rejection, or None."""
+    decisions = (rule(facts, config) for rule in RULES)
+    return next((decision for decision in decisions if decision is not None), None)

@@ -1,0 +1,163 @@
+"""The Blender process: reads one JSON request a line from stdin, answers one line each.
+
+Started as ``python -m render.blender SCRATCH READABLE...`` by ``render.runner``. Answers go to the
+original stdout; everything that Blender prints goes to stderr, which the host keeps as the log.
+
+Requests: ``load``, ``probe``, ``render``, ``memory``. A request that fails is answered with
+``{"ok": false, "kind": ..., "error": ...}`` and the process lives on; the host decides what next.
+"""
+
+import faulthandler
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any, TextIO
+
+from render.blender import sandbox
+
+
+def main() -> None:
+    """Serve until stdin closes."""
+    sandbox.die_with_parent()
+    faulthandler.enable()
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    scratch, *readable = sys.argv[1:]
+    import bpy  # loaded before the sandbox closes, which then covers every asset
+
+    state = sandbox.shut_in(readable, [scratch])
+    print(f"sandbox: {state}", file=sys.stderr, flush=True)
+    _answer(answers, {"ok": True, "sandbox": state, "blender": bpy.app.version_string})
+    server = Server(scratch)
+    for line in sys.stdin:
+        _answer(answers, server.handle(json.loads(line)))
+
+
+def _answer(stream: TextIO, answer: dict[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
+
+
+class Server:
+    """Holds the one asset that is open."""
+
+    def __init__(self, scratch: str) -> None:
+        from render.blender.pose import Stage
+
+        self.scratch = scratch
+        self.stage: Stage | None = None
+
+    def handle(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one request; any exception becomes an answer."""
+        from render.blender.load import LoadError
+
+        started = time.monotonic()
+        try:
+            answer = getattr(self, f"do_{request['op']}")(request)
+        except LoadError as error:
+            return {"ok": False, "kind": "load", "error": str(error)}
+        except MemoryError:
+            return {"ok": False, "kind": "memory", "error": "Blender ran out of memory"}
+        except Exception as error:  # one job fails, the process serves on
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
+            return {"ok": False, "kind": "error", "error": text}
+        return {"ok": True, "seconds": time.monotonic() - started, **answer}
+
+    def do_load(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Open an asset; answer its clips."""
+        from render.blender.load import load
+        from render.blender.pose import Stage, geometry
+
+        self.stage = None
+        asset = load(request["path"], request["format"], request["clip_durations_s"])
+        self.stage = Stage(asset, request["format"])
+        clips = [
+            {"name": clip.name, "duration_s": (clip.stop_frame - clip.start_frame) / asset.fps}
+            for clip in asset.clips
+        ]
+        points, triangles = geometry()
+        return {
+            "clips": clips,
+            "warnings": asset.warnings,
+            "vertices": len(points),
+            "triangles": triangles,
+        }
+
+    def do_probe(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Evaluate a clip at given times and write what was found as one .npz.
+
+        ``points`` (k, n, 3) are the vertices, thinned to at most ``points_max``; where the
+        topology changes over time they are the box corners instead and ``same_topology`` is
+        false. ``extremes`` (k, d, 3) are the outermost vertices, none left out.
+        """
+        import numpy as np
+
+        from render.blender.pose import geometry, outermost
+
+        assert self.stage is not None
+        poses: list[np.ndarray] = []
+        extremes: list[np.ndarray] = []
+        counts: list[int] = []
+        triangles = 0
+        for time_s in request["times_s"]:
+            self.stage.seek(request["clip"], time_s)
+            points, triangles = geometry()
+            counts.append(len(points))
+            if len(points) == 0 or len(points) > request["vertices_max"]:
+                return {"vertices": len(points), "triangles": triangles, "usable": False}
+            poses.append(points[:: -(-len(points) // request["points_max"])].astype(np.float32))
+            extremes.append(outermost(points))
+        same = len(set(counts)) == 1
+        if not same:
+            poses = [box_corners(pose) for pose in extremes]
+        np.savez(request["out"], points=np.stack(poses), extremes=np.stack(extremes))
+        return {
+            "vertices": max(counts),
+            "triangles": triangles,
+            "same_topology": same,
+            "usable": True,
+        }
+
+    def do_render(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Render the listed images, each at its own time and camera, to PNG files."""
+        from render.blender import scene
+
+        assert self.stage is not None
+        scene.prepare(request)
+        for image in request["images"]:
+            self.stage.seek(request["clip"], image["time_s"])
+            scene.shoot(image["c2w"], request["scale"], request["offset"], image["path"])
+        return {}
+
+    def do_test_fault(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Misbehave on request, so that tests can watch the host cope with the real thing."""
+        match request["fault"]:
+            case "crash":
+                faulthandler._sigsegv()
+            case "hang":
+                import ctypes
+
+                ctypes.PyDLL(None).sleep(3600)  # holds the GIL, as a stuck C call would
+            case "memory":
+                hoard = [bytearray(64 << 20) for _ in range(request["megabytes"] // 64)]
+                time.sleep(3600)
+                return {"held": len(hoard)}
+            case "error":
+                raise ValueError("a fault was asked for")
+        return {}
+
+
+def box_corners(points: Any) -> Any:
+    """Stand in for vertices that cannot be followed: the corners of their box, (8, 3)."""
+    import numpy as np
+
+    low, high = points.min(axis=0), points.max(axis=0)
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    return low + corners * (high - low)
+
+
+if __name__ == "__main__":
+    main()

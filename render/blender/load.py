@@ -1,0 +1,301 @@
+"""Open one asset in an empty Blender and list its clips.
+
+A clip is what one animation of the file moves: data-blocks, each with the action and the slot that
+drive it. Clips are told apart by index; names may repeat.
+"""
+
+import os
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import bpy
+
+# Hulls that game engines use for physics; an engine never draws them, so neither do we.
+_COLLISION = re.compile(
+    r"^(UCX|UBX|USP|UCP|MCDCX)_|(^|[_\-. ])(collider|collision|collisions|colmesh|hitbox)"
+    r"([_\-. ]?\d*)?($|[_\-. ])",
+    re.IGNORECASE,
+)
+_SUBDIVISION_MAX = 2  # 16 times the faces; more does not show at these image sizes
+_GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD"}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One data-block and the action slot that drives it in a clip."""
+
+    owner: Any  # bpy.types.ID
+    action: Any  # bpy.types.Action
+    slot: Any  # bpy.types.ActionSlot, None before Blender 4.4
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One animation: what it moves, and its stretch in scene frames."""
+
+    name: str
+    start_frame: float
+    stop_frame: float
+    bindings: tuple[Binding, ...]
+
+
+@dataclass
+class Asset:
+    """The opened file."""
+
+    clips: list[Clip]
+    fps: float
+    warnings: list[str] = field(default_factory=list)
+
+
+class LoadError(Exception):
+    """The importer refused the file; the text is its reason."""
+
+
+def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> Asset:
+    """Empty Blender, open the file, and put aside everything that must not be seen.
+
+    Args:
+        path: absolute path of the asset.
+        file_format: ``glb``, ``gltf``, ``fbx``, ``usd``, ``usda``, ``usdc``, ``usdz``, ``blend``.
+        clip_durations_s: durations that the glTF itself states, one per animation; None for
+            formats where only Blender can tell.
+    """
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    try:
+        raw_clips = _IMPORTERS[file_format](path)
+    except RuntimeError as error:
+        raise LoadError(str(error).strip().removeprefix("Error: ")) from error
+    scene = bpy.context.scene
+    fps = scene.render.fps / scene.render.fps_base
+    asset = Asset(clips=[], fps=fps)
+    if clip_durations_s is None:
+        asset.clips = [Clip(*raw) for raw in raw_clips]
+    else:
+        for index, duration_s in enumerate(clip_durations_s):
+            name, _, _, bindings = raw_clips[index] if index < len(raw_clips) else ("", 0, 0, ())
+            asset.clips.append(Clip(name, 0.0, duration_s * fps, bindings))
+    asset.warnings += _show_what_renders()
+    asset.warnings += _hide_what_is_not_the_object()
+    asset.warnings += _check_images(os.path.dirname(path))
+    return asset
+
+
+class _ClipRecorder:
+    """glTF importer hook: keeps which action and slot belong to which animation index."""
+
+    def __init__(self) -> None:
+        self.clips: dict[int, tuple[str, tuple[Binding, ...]]] = {}
+
+    def gather_import_animations(self, _animations: Any, options: Any, _gltf: Any) -> None:
+        options.restore_first_anim = False  # leave every property at the value in the file
+
+    def gather_import_animation_after_hook(self, index: int, track: str, gltf: Any) -> None:
+        bindings = tuple(Binding(owner, action, slot) for owner, action, slot in gltf.needs_stash)
+        self.clips[index] = (track, bindings)
+
+
+def _import_gltf(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
+    recorder = _ClipRecorder()
+    # The importer looks for extensions in enabled add-ons; this module stands in for one.
+    module = sys.modules[__name__]
+    vars(module)["glTF2ImportUserExtension"] = lambda: recorder
+    preferences = bpy.context.preferences.addons
+    if __name__ not in preferences:
+        preferences.new().module = __name__
+    bpy.ops.import_scene.gltf(filepath=path, disable_bone_shape=True, loglevel=50)
+    count = max(recorder.clips, default=-1) + 1
+    return [
+        (*recorder.clips[index][:1], 0.0, 0.0, recorder.clips[index][1])
+        if index in recorder.clips
+        else ("", 0.0, 0.0, ())
+        for index in range(count)
+    ]
+
+
+def _import_fbx(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
+    if "fbx_import" in dir(bpy.ops.wm):  # Blender 4.5: reads ASCII and extrapolation too
+        bpy.ops.wm.fbx_import(filepath=path)
+    else:
+        bpy.ops.import_scene.fbx(filepath=path)
+    return _clips_of_actions()
+
+
+def _import_usd(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
+    result = bpy.ops.wm.usd_import(filepath=path, set_frame_range=True)
+    if "FINISHED" not in result:
+        raise LoadError("the USD importer could not open the file")
+    clips = _clips_of_actions()
+    cached = any(
+        constraint.type == "TRANSFORM_CACHE"
+        for obj in bpy.data.objects
+        for constraint in obj.constraints
+    ) or any(
+        modifier.type == "MESH_SEQUENCE_CACHE"
+        for obj in bpy.data.objects
+        for modifier in obj.modifiers
+    )
+    if not clips and not cached:
+        return []
+    # A stage has one timeline, whatever the importer made of it.
+    scene = bpy.context.scene
+    name = clips[0][0] if len(clips) == 1 and not cached else "(stage)"
+    bindings = tuple(binding for clip in clips for binding in clip[3])
+    return [(name, float(scene.frame_start), float(scene.frame_end), bindings)]
+
+
+def _open_blend(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
+    # Scripts and drivers with Python stay off; a saved layout is of no use here.
+    bpy.ops.wm.open_mainfile(filepath=path, load_ui=False, use_scripts=False)
+    return _clips_of_actions()
+
+
+_IMPORTERS = {
+    "glb": _import_gltf,
+    "gltf": _import_gltf,
+    "fbx": _import_fbx,
+    "usd": _import_usd,
+    "usda": _import_usd,
+    "usdc": _import_usd,
+    "usdz": _import_usd,
+    "blend": _open_blend,
+}
+
+
+def _clips_of_actions() -> list[tuple[str, float, float, tuple[Binding, ...]]]:
+    """Make one clip per action that drives something, in the order of their names."""
+    owners = _animatable()
+    clips = []
+    for action in bpy.data.actions:
+        bindings = _bindings_of(action, owners)
+        if bindings:
+            start, stop = action.frame_range
+            clips.append((action.name, float(start), float(stop), bindings))
+    return clips
+
+
+def _animatable() -> list[Any]:
+    owners: list[Any] = list(bpy.data.objects)
+    owners += list(bpy.data.shape_keys)
+    owners += list(bpy.data.armatures)
+    owners += [tree for material in bpy.data.materials if (tree := material.node_tree)]
+    return owners + list(bpy.data.materials)
+
+
+def _bindings_of(action: Any, owners: list[Any]) -> tuple[Binding, ...]:
+    """Find what an action drives: assigned, stashed in the NLA, named by a slot, or fitting."""
+    found: dict[int, Binding] = {}
+    for owner in owners:
+        for slot in _slots_in_use(action, owner):
+            found.setdefault(owner.as_pointer(), Binding(owner, action, slot))
+    pairs = [
+        (owner, slot)
+        for slot in getattr(action, "slots", ())
+        for owner in owners
+        if slot.target_id_type == owner.id_type
+    ]
+    for owner, slot in pairs:
+        if slot.identifier[2:] == owner.name:
+            found.setdefault(owner.as_pointer(), Binding(owner, action, slot))
+    if not found:
+        for owner, slot in pairs:
+            if _fits(owner, action, slot):
+                found.setdefault(owner.as_pointer(), Binding(owner, action, slot))
+    return tuple(found.values())
+
+
+def _slots_in_use(action: Any, owner: Any) -> list[Any]:
+    """List the slots through which an owner plays an action, now or from its NLA tracks."""
+    data = owner.animation_data
+    if data is None:
+        return []
+    users = [data] if data.action == action else []
+    users += [s for track in data.nla_tracks for s in track.strips if s.action == action]
+    return [getattr(user, "action_slot", None) for user in users]
+
+
+def _fits(owner: Any, action: Any, slot: Any) -> bool:
+    """Tell whether most curves of an unused action point at something that this owner has.
+
+    Only rigs qualify: any object has a location, so a plain transform proves nothing.
+    """
+    curves = curves_of(action, slot)
+    if getattr(owner, "pose", None) is None or not curves:
+        return False
+    resolved = 0
+    for curve in curves:
+        try:
+            owner.path_resolve(curve.data_path)
+            resolved += curve.data_path.startswith("pose.bones")
+        except ValueError:
+            continue
+    return resolved * 2 > len(curves)
+
+
+def curves_of(action: Any, slot: Any) -> list[Any]:
+    """List the F-curves of one slot; before Blender 4.4 an action has no slots."""
+    if slot is None or not hasattr(action, "layers"):
+        return list(getattr(action, "fcurves", ()))
+    bags = (strip.channelbag(slot) for layer in action.layers for strip in layer.strips)
+    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+
+
+def _show_what_renders() -> list[str]:
+    """Make the viewport's evaluation, which is measured, equal to the render's, which is seen."""
+    warnings = []
+    geometry = [obj for obj in bpy.data.objects if obj.type in _GEOMETRY]
+    if geometry and all(obj.hide_render for obj in geometry):
+        for obj in geometry:
+            obj.hide_render = obj.hide_viewport
+        warnings.append("every object is hidden from render: what the viewport shows is used")
+    for collection in bpy.data.collections:
+        collection.hide_viewport = collection.hide_render
+    for obj in bpy.data.objects:
+        obj.hide_viewport = obj.hide_render
+        if obj.name in bpy.context.view_layer.objects:
+            obj.hide_set(False)
+        for modifier in obj.modifiers:
+            modifier.show_viewport = modifier.show_render
+            if modifier.type == "SUBSURF":
+                modifier.levels = modifier.render_levels = min(
+                    modifier.render_levels, _SUBDIVISION_MAX
+                )
+    return warnings
+
+
+def _hide_what_is_not_the_object() -> list[str]:
+    """Hide the file's own lights, and collision hulls if something else stays visible."""
+    warnings = []
+    for obj in bpy.data.objects:
+        if obj.type == "LIGHT":
+            obj.hide_render = True
+    shown = [obj for obj in bpy.data.objects if obj.type in _GEOMETRY and not obj.hide_render]
+    hulls = [
+        obj for obj in shown if _COLLISION.search(obj.name) or _COLLISION.search(obj.data.name)
+    ]
+    if len(hulls) < len(shown):
+        for obj in hulls:
+            obj.hide_render = True
+            warnings.append(f"collision mesh {obj.name!r} is left out")
+    return warnings
+
+
+def _check_images(folder: str) -> list[str]:
+    """Report images without pixels; forget paths that lead out of the asset's folder."""
+    warnings = []
+    root = os.path.realpath(folder)
+    for image in bpy.data.images:
+        if image.source not in {"FILE", "SEQUENCE", "TILED"} or image.packed_file is not None:
+            continue
+        if not image.filepath:
+            continue
+        target = os.path.realpath(bpy.path.abspath(image.filepath, library=image.library))
+        inside = target == root or target.startswith(root + os.sep)
+        if not inside:
+            warnings.append(f"texture {image.name!r} lies outside the asset's folder: not read")
+            image.filepath = ""
+        elif not os.path.exists(target):
+            warnings.append(f"texture {image.name!r} is missing")
+    return warnings

@@ -1,0 +1,171 @@
+"""Put an asset into one clip at one time, and read its evaluated geometry."""
+
+import math
+import re
+from typing import Any
+
+import bpy
+import numpy as np
+
+from render.blender.load import Asset, Binding, Clip, curves_of
+
+_POSE_CHANNEL = re.compile(r'pose\.bones\["(?P<bone>(?:[^"\\]|\\.)*)"\]\.(?P<channel>\w+)$')
+_IDENTITY = {
+    "location": (0.0, 0.0, 0.0),
+    "rotation_quaternion": (1.0, 0.0, 0.0, 0.0),
+    "rotation_euler": (0.0, 0.0, 0.0),
+    "scale": (1.0, 1.0, 1.0),
+}
+
+
+class Stage:
+    """The opened asset with its rest pose remembered.
+
+    Clips leak into each other: what one moves and the next does not stays where it was. So every
+    value that any clip animates is read once, before anything plays, and put back before each.
+    """
+
+    def __init__(self, asset: Asset, file_format: str) -> None:
+        self.asset = asset
+        self._playing: int | None = None
+        bindings = [binding for clip in asset.clips for binding in clip.bindings]
+        # A .blend stores the pose it was saved in, a leftover of some clip; its rest pose is the
+        # identity. glTF, FBX and USD files state the pose of their nodes.
+        self._rest = _read_values(bindings, saved_pose_counts=file_format != "blend")
+        self._owners = {binding.owner.as_pointer(): binding.owner for binding in bindings}
+
+    def play(self, index: int) -> Clip:
+        """Make clip ``index`` the only thing that moves anything."""
+        clip = self.asset.clips[index]
+        if self._playing == index:
+            return clip
+        for owner in _animated():
+            owner.animation_data.action = None
+            owner.animation_data.use_nla = False
+        for path, owner, value in self._rest:
+            _write_value(owner, path, value)
+        for binding in clip.bindings:
+            data = binding.owner.animation_data or binding.owner.animation_data_create()
+            data.action = binding.action
+            if binding.slot is not None:
+                data.action_slot = binding.slot
+        self._playing = index
+        return clip
+
+    def seek(self, index: int, time_s: float) -> None:
+        """Go to a time of a clip, in seconds from its start, exact between frames."""
+        clip = self.play(index)
+        frame = clip.start_frame + time_s * self.asset.fps
+        nearest = round(frame)
+        if abs(frame - nearest) < 1e-4:  # seconds and frames round differently; meet the key
+            frame = float(nearest)
+        whole = math.floor(frame)
+        bpy.context.scene.frame_set(whole, subframe=frame - whole)
+
+
+def _animated() -> list[Any]:
+    collections = (
+        bpy.data.objects, bpy.data.shape_keys, bpy.data.armatures, bpy.data.materials,
+        bpy.data.meshes, bpy.data.lights, bpy.data.cameras, bpy.data.worlds,
+    )  # fmt: skip
+    owners = [owner for group in collections for owner in group if owner.animation_data]
+    trees = [material.node_tree for material in bpy.data.materials if material.node_tree]
+    return owners + [tree for tree in trees if tree.animation_data]
+
+
+def _read_values(bindings: list[Binding], saved_pose_counts: bool) -> list[tuple[str, Any, Any]]:
+    """Read every animated value once: (path, owner, value)."""
+    values: dict[tuple[int, str], tuple[str, Any, Any]] = {}
+    for binding in bindings:
+        for curve in curves_of(binding.action, binding.slot):
+            key = (binding.owner.as_pointer(), curve.data_path)
+            if key in values:
+                continue
+            try:
+                value: Any = binding.owner.path_resolve(curve.data_path)
+            except ValueError:
+                continue  # the curve points at something that the file does not have
+            match = None if saved_pose_counts else _POSE_CHANNEL.fullmatch(curve.data_path)
+            if match and match["channel"] in _IDENTITY:
+                value = _IDENTITY[match["channel"]]
+            elif hasattr(value, "__len__") and not isinstance(value, str):
+                value = tuple(value)
+            values[key] = (curve.data_path, binding.owner, value)
+    return list(values.values())
+
+
+def _write_value(owner: Any, path: str, value: Any) -> None:
+    parent, _, name = path.rpartition(".")
+    if path.endswith("]") and "[" in path[len(parent) :]:
+        return  # a custom property: nothing that is drawn
+    holder = owner.path_resolve(parent) if parent else owner
+    setattr(holder, name, value)
+
+
+def geometry() -> tuple[np.ndarray, int]:
+    """Read every visible evaluated vertex of the current frame.
+
+    Returns:
+        float64 (n, 3) positions in Blender's world (z up), in the order of the depsgraph's
+        instances, and the number of triangles.
+    """
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    depsgraph.update()
+    chunks: list[np.ndarray] = []
+    triangles = 0
+    for instance in depsgraph.object_instances:
+        source = instance.object
+        if (
+            source.type not in {"MESH", "CURVE", "SURFACE", "META", "FONT"}
+            or not instance.show_self
+        ):
+            continue
+        if _hidden(instance):
+            continue
+        mesh = source.to_mesh()
+        if mesh is None:
+            continue
+        local = np.empty(len(mesh.vertices) * 3, np.float32)
+        mesh.vertices.foreach_get("co", local)
+        matrix = np.array(instance.matrix_world, np.float64)
+        chunks.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
+        triangles += sum_triangles(mesh)
+        source.to_mesh_clear()
+    return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles
+
+
+def _directions(count: int) -> np.ndarray:
+    """Spread unit vectors evenly over the sphere (Fibonacci spiral), plus the six axes."""
+    step = np.arange(count) + 0.5
+    polar, azimuth = np.arccos(1 - 2 * step / count), np.pi * (1 + 5**0.5) * step
+    spiral = np.stack(
+        [np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1
+    )
+    return np.concatenate([spiral, np.eye(3), -np.eye(3)])
+
+
+_OUTWARD = _directions(250)
+
+
+def outermost(points: np.ndarray) -> np.ndarray:
+    """Pick the vertices that lie furthest in 256 directions: (256, 3) of (n, 3).
+
+    They bound the projection of the whole mesh from any side to well under a pixel.
+    """
+    return points[np.argmax(points @ _OUTWARD.T, axis=0)]
+
+
+def sum_triangles(mesh: Any) -> int:
+    """Count the triangles of a mesh without building them: a polygon of n corners has n - 2."""
+    return max(len(mesh.loops) - 2 * len(mesh.polygons), 0)
+
+
+def _hidden(instance: Any) -> bool:
+    """Tell whether the final render leaves an instance out."""
+    original = instance.object.original
+    if original.hide_render:
+        return True
+    if instance.is_instance:
+        return bool(instance.parent and instance.parent.original.hide_render)
+    # An object is drawn if at least one of its collections is.
+    return not any(not collection.hide_render for collection in original.users_collection)

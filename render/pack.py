@@ -1,0 +1,73 @@
+"""A rendered clip becomes a sample: sheets encoded, metadata written down."""
+
+from typing import Any
+
+from render.paths import Frame
+from render.session import RenderedClip
+from shards.sample import (
+    AssetMeta,
+    ClipMeta,
+    SampleMeta,
+    SequenceMeta,
+    WorldMeta,
+    encode_sequences,
+    motion_magnitude,
+    sample_key,
+    sample_to_tar,
+)
+
+
+def pack(
+    asset: AssetMeta, clip: ClipMeta, frame: Frame, rendered: RenderedClip, extras: dict[str, Any]
+) -> tuple[SampleMeta, bytes]:
+    """Encode a clip's sequences and describe them.
+
+    Args:
+        asset: where the geometry came from.
+        clip: which animation and window.
+        frame: normalisation and camera distance that the clip was rendered with.
+        rendered: images, views and lights.
+        extras: further fields of ``SampleMeta``: scores, warnings, versions, fingerprint.
+
+    Returns:
+        The document and the sample as a run of tar members.
+    """
+    sheets = encode_sequences(rendered.images)
+    magnitude = None
+    if {"orbit", "static"} <= rendered.images.keys():
+        magnitude = motion_magnitude(rendered.images["orbit"], rendered.images["static"])
+    meta = SampleMeta(
+        key=sample_key(asset.uid, clip.index),
+        asset=asset,
+        clip=clip,
+        world=WorldMeta(scale=frame.scale, offset=frame.offset),
+        sequences={
+            name: _describe(rendered, name, sheets[name][1], frame.distance)
+            for name in rendered.images
+        },
+        motion_magnitude=magnitude,
+        lights=tuple(rendered.lights),
+        **extras,
+    )
+    return meta, sample_to_tar(meta, {f"{name}.rgba": data for name, (data, _) in sheets.items()})
+
+
+def _describe(
+    rendered: RenderedClip, name: str, layout: tuple[int, int], distance: float
+) -> SequenceMeta:
+    views = rendered.views[name]
+    frames, height, width, _ = rendered.images[name].shape
+    return SequenceMeta.model_validate(
+        {
+            "frames": frames,
+            "width": width,
+            "height": height,
+            "layout": layout,
+            "passes": ("rgba",),
+            "times_s": rendered.times_s[views.time_index].tolist(),
+            "azimuth_deg": views.azimuth_deg.tolist(),
+            "elevation_deg": views.elevation_deg.tolist(),
+            "K": [rendered.k.tolist()] * frames,
+            "c2w": views.poses(distance).tolist(),
+        }
+    )

@@ -1,0 +1,216 @@
+"""Keep one Blender process alive over many jobs; end it when it crashes, hangs or swells.
+
+Isolation is the same with and without Ray: whoever works owns one ``BlenderProcess``. A fault in
+it costs the request that was running; the next request starts a new process.
+"""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import psutil
+from pydantic import Field
+
+from shards.config import Config
+
+_POLL_S = 0.2
+_LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
+_ROOT = Path(__file__).resolve().parents[1]
+
+FaultKind = Literal["crash", "timeout", "memory", "load", "error"]
+
+
+class WorkerConfig(Config):
+    """Limits of one Blender process."""
+
+    memory_max_mb: int = Field(default=6000, ge=500, description="resident; above, it is killed")
+    recycle_after_requests: int = Field(default=2000, ge=1, description="then a fresh process")
+    recycle_above_mb: int = Field(default=2500, ge=300, description="resident, between requests")
+    start_timeout_s: float = Field(default=120.0, gt=0)
+
+
+@dataclass
+class BlenderFault(Exception):
+    """One request to Blender came to nothing.
+
+    Attributes:
+        kind: ``crash`` (died), ``timeout`` (killed), ``memory`` (killed), ``load`` (the importer
+            refused the file), ``error`` (a Python error inside).
+        message: one sentence.
+        log_tail: the last lines that Blender wrote to stderr.
+    """
+
+    kind: FaultKind
+    message: str
+    log_tail: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.message
+
+    @property
+    def process_lives(self) -> bool:
+        """Tell whether the process survived, with the asset still open."""
+        return self.kind in ("load", "error")
+
+
+class BlenderProcess:
+    """A supervised Blender. Not thread-safe: one owner, one request at a time."""
+
+    def __init__(self, config: WorkerConfig, readable: list[Path]) -> None:
+        """Prepare; the process starts with the first request.
+
+        Args:
+            config: limits.
+            readable: folders that assets may be read from.
+        """
+        self.config = config
+        self.readable = [str(path.resolve()) for path in readable]
+        self.scratch = Path(tempfile.mkdtemp(prefix="orbit4d-"))
+        self.blender_version = ""
+        self.started = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests = 0
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        """Return self; leaving the block ends the process."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process and remove its scratch folder."""
+        self.close()
+
+    def call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send one request and wait for its answer.
+
+        Raises:
+            BlenderFault: the process died, was killed, or answered with an error.
+        """
+        self._ensure_started()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._requests += 1
+        with contextlib.suppress(BrokenPipeError):  # a dead process is noticed while waiting
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        answer = self._wait(request["op"], timeout_s)
+        if not answer["ok"]:
+            raise BlenderFault(answer["kind"], answer["error"], self.log_tail())
+        return answer
+
+    def is_running(self) -> bool:
+        """Tell whether a process is up, so that an asset opened in it is still open."""
+        return self._process is not None and self._process.poll() is None
+
+    def recycle_if_due(self) -> None:
+        """End the process if it is old or large; call this between assets."""
+        if self.is_running() and (
+            self._requests >= self.config.recycle_after_requests
+            or self._resident_mb() > self.config.recycle_above_mb
+        ):
+            self.kill()
+
+    def log_tail(self) -> str:
+        """Return the last lines of the process's stderr."""
+        try:
+            with self._log_path().open("rb") as stream:
+                stream.seek(max(stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES, 0))
+                text = stream.read().decode(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])
+
+    def kill(self) -> None:
+        """End the process and everything it started, now."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._process = None
+
+    def close(self) -> None:
+        """End the process and remove its scratch folder."""
+        self.kill()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _log_path(self) -> Path:
+        return self.scratch / "blender.log"
+
+    def _ensure_started(self) -> None:
+        if self.is_running():
+            return
+        self.kill()
+        environment = os.environ | {"TMPDIR": str(self.scratch), "PYTHONPATH": str(_ROOT)}
+        environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        environment["HOME"] = str(self.scratch)  # no user preferences, no add-ons
+        command = [sys.executable, "-P", "-m", "render.blender", str(self.scratch)]
+        with self._log_path().open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, *self.readable],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self.scratch,
+                env=environment,
+                start_new_session=True,  # its own group, so that a kill reaches its children
+            )
+        self._buffer, self._requests = b"", 0
+        self.started += 1
+        self.blender_version = self._wait("start", self.config.start_timeout_s)["blender"]
+
+    def _wait(self, operation: str, timeout_s: float) -> dict[str, Any]:
+        """Wait for one line of answer while watching the clock and the memory."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + timeout_s
+        handle = self._process.stdout.fileno()
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([handle], [], [], _POLL_S)
+            if ready:
+                chunk = os.read(handle, 1 << 16)
+                if not chunk:
+                    self._fail("crash", f"Blender {self._ending()} during {operation}")
+                self._buffer += chunk
+            elif time.monotonic() > deadline:
+                self._fail("timeout", f"{operation} took longer than {timeout_s:g} s; killed")
+            elif (used_mb := self._resident_mb()) > self.config.memory_max_mb:
+                limit_mb = self.config.memory_max_mb
+                self._fail(
+                    "memory", f"{operation} used {used_mb:.0f} MB, limit {limit_mb} MB; killed"
+                )
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return json.loads(line)
+
+    def _fail(self, kind: FaultKind, message: str) -> None:
+        self.kill()
+        raise BlenderFault(kind, message, self.log_tail())
+
+    def _ending(self) -> str:
+        assert self._process is not None
+        code = self._process.wait()
+        if code < 0:
+            return f"was ended by signal {signal.Signals(-code).name}"
+        return f"exited with status {code}"
+
+    def _resident_mb(self) -> float:
+        assert self._process is not None
+        try:
+            return psutil.Process(self._process.pid).memory_info().rss / 2**20
+        except psutil.Error:
+            return 0.0

@@ -1,0 +1,209 @@
+"""One worker's view of Blender: open an asset, probe its clips, render them.
+
+The asset stays open over all its clips. When a fault ends the process, the next clip opens it
+again in a new one, so a fault costs the clip that was being worked on and no other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from render.config import LimitConfig, RenderConfig
+from render.lights import draw_lights
+from render.paths import Frame, Views, sample_times, views
+from render.runner import BlenderProcess
+from shards.camera import intrinsics
+from shards.sample import Frames
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedClip:
+    """A clip as Blender sees it."""
+
+    name: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedAsset:
+    """What Blender found on opening a file; counts are of the rest pose."""
+
+    clips: list[OpenedClip]
+    warnings: list[str]
+    vertices: int
+    triangles: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The evaluated geometry of a clip at given times.
+
+    Attributes:
+        points: (k, n, 3) float64 vertices, z up, asset units; every i-th one where the mesh is
+            large; the box corners where ``same_topology`` is false.
+        extremes: (k, d, 3) float64, the outermost vertices of the whole mesh.
+        vertices, triangles: counts of the whole evaluated geometry.
+        same_topology: whether ``points[:, i]`` is the same vertex at every time.
+    """
+
+    points: np.ndarray
+    extremes: np.ndarray
+    vertices: int
+    triangles: int
+    same_topology: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A clip whose geometry cannot be probed: none is visible, or there is too much of it."""
+
+    vertices: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedClip:
+    """All sequences of a clip: RGBA images, views, and the light draw they share."""
+
+    images: dict[str, Frames]
+    views: dict[str, Views]
+    times_s: np.ndarray
+    k: np.ndarray
+    lights: list[dict[str, Any]]
+    seconds: float
+
+
+class BlenderSession:
+    """Opens one asset at a time in a supervised Blender."""
+
+    def __init__(self, process: BlenderProcess, limits: LimitConfig) -> None:
+        self.process = process
+        self.limits = limits
+        self._request: dict[str, Any] | None = None
+        self._opened_in = -1
+
+    def open(
+        self, path: Path, file_format: str, clip_durations_s: list[float] | None
+    ) -> OpenedAsset:
+        """Open an asset.
+
+        Raises:
+            BlenderFault: the importer refused it, or Blender came to grief over it.
+        """
+        self.process.recycle_if_due()
+        self._request = {
+            "op": "load",
+            "path": str(path.resolve()),
+            "format": file_format,
+            "clip_durations_s": clip_durations_s,
+        }
+        answer = self._load()
+        clips = [OpenedClip(clip["name"], clip["duration_s"]) for clip in answer["clips"]]
+        return OpenedAsset(
+            clips,
+            answer["warnings"],
+            answer["vertices"],
+            answer["triangles"],
+            answer["seconds"],
+        )
+
+    def probe(
+        self, clip_index: int, times_s: np.ndarray, vertices_max: int, points_max: int
+    ) -> Probe | Unusable:
+        """Evaluate a clip's vertices at times (seconds from its start)."""
+        out = self.process.scratch / "probe.npz"
+        answer = self._call(
+            {
+                "op": "probe",
+                "clip": clip_index,
+                "times_s": [float(time_s) for time_s in times_s],
+                "out": str(out),
+                "vertices_max": vertices_max,
+                "points_max": points_max,
+            },
+            self.limits.probe_timeout_s,
+        )
+        if not answer["usable"]:
+            return Unusable(answer["vertices"])
+        with np.load(out) as arrays:
+            points = arrays["points"].astype(np.float64)
+            extremes = arrays["extremes"].astype(np.float64)
+        return Probe(
+            points, extremes, answer["vertices"], answer["triangles"], answer["same_topology"]
+        )
+
+    def render(
+        self,
+        uid: str,
+        clip_index: int,
+        window_s: tuple[float, float],
+        frame: Frame,
+        config: RenderConfig,
+        seed: int,
+    ) -> RenderedClip:
+        """Render every sequence of a clip from one light draw.
+
+        Images that share camera and time (the first of each sequence) are rendered once.
+        """
+        sequences = config.sequences
+        times_s = sample_times(*window_s, sequences.frames)
+        layout = {name: views(sequences, name) for name in sequences.names}
+        folder = self.process.scratch / "images"
+        folder.mkdir(exist_ok=True)
+        files: dict[tuple[float, float, int], Path] = {}
+        images: list[dict[str, Any]] = []
+        for views_ in layout.values():
+            for key, pose in zip(_keys(views_), views_.poses(frame.distance), strict=True):
+                if key not in files:
+                    files[key] = folder / f"{len(files):05d}.png"
+                    time_s = float(times_s[key[2]])
+                    images.append({"time_s": time_s, "c2w": pose.tolist(), "path": str(files[key])})
+        images.sort(key=lambda image: image["time_s"])  # one pose after the other
+        lights = draw_lights(config.lights, seed, uid, clip_index)
+        request = {
+            "op": "render",
+            "clip": clip_index,
+            "width": sequences.width,
+            "height": sequences.height,
+            "fov_deg": sequences.camera.fov_deg,
+            "scale": frame.scale,
+            "offset": frame.offset,
+            "engine": config.engine.model_dump() | {"seed": seed, "threads": self.limits.threads},
+            "lights": lights,
+            "ambient": config.lights.ambient,
+            "images": images,
+        }
+        answer = self._call(request, self.limits.render_timeout_s)
+        pictures = {
+            name: np.stack([_read_png(files[key]) for key in _keys(views_)])
+            for name, views_ in layout.items()
+        }
+        for path in files.values():
+            path.unlink()
+        k = intrinsics(sequences.camera.fov_deg, sequences.width, sequences.height)
+        return RenderedClip(pictures, layout, times_s, k, lights, answer["seconds"])
+
+    def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        if self._opened_in != self.process.started or not self.process.is_running():
+            self._load()
+        return self.process.call(request, timeout_s)
+
+    def _load(self) -> dict[str, Any]:
+        assert self._request is not None, "open an asset first"
+        answer = self.process.call(self._request, self.limits.load_timeout_s)
+        self._opened_in = self.process.started
+        return answer
+
+
+def _keys(sequence: Views) -> list[tuple[float, float, int]]:
+    """Name each image by its camera and time, so that equal ones are found."""
+    columns = (sequence.azimuth_deg, sequence.elevation_deg, sequence.time_index)
+    return [(float(az), float(el), int(at)) for az, el, at in zip(*columns, strict=True)]
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGBA"))

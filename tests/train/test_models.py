@@ -1,0 +1,114 @@
+"""Laws that every architecture keeps."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.train.small import MODEL, all_kept, random_batch
+from train.config import VideoUNetConfig
+from train.models.api import CONDITIONS
+from train.models.build import build_model
+
+MODELS = [
+    MODEL,
+    MODEL.model_copy(update={"patch": 2, "blocks": 2, "temporal_convs": 2}),
+    VideoUNetConfig(channels=(8,), attention=(True,), embedding=8, context=8, temporal_convs=0),
+]
+STEP = torch.tensor([3, 999])
+
+
+def awake(config: VideoUNetConfig) -> nn.Module:
+    """Build a model whose zero-initialised layers are not zero."""
+    model = build_model(config, 0)
+    source = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.detach().eq(0).all():
+            nn.init.normal_(parameter, std=0.05, generator=source)
+    return model
+
+
+@pytest.mark.parametrize("config", MODELS)
+@pytest.mark.parametrize("step", [0, 999])
+def test_output_has_the_shape_of_its_input_and_is_finite(
+    config: VideoUNetConfig, step: int
+) -> None:
+    batch = random_batch()
+    made = awake(config)(batch.orbit, torch.full((2,), step), all_kept(batch))
+    assert made.shape == batch.orbit.shape
+    assert made.isfinite().all()
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_every_parameter_gets_a_gradient(config: VideoUNetConfig) -> None:
+    batch = random_batch()
+    keep = torch.ones(2, len(CONDITIONS), dtype=torch.bool)
+    keep[1] = False  # dropped conditions have parameters too
+    model = awake(config)
+    model(batch.orbit, STEP, batch.conditions(keep)).square().mean().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or p.grad.eq(0).all()]
+    assert without == []
+
+
+@pytest.mark.parametrize("config", MODELS)
+def test_clips_of_a_batch_are_independent(config: VideoUNetConfig) -> None:
+    model, batch, other = awake(config), random_batch(), random_batch(seed=1)
+    mixed = batch.orbit.clone()
+    mixed[1] = other.orbit[1]
+    given, twin = all_kept(batch), all_kept(other)
+    swapped = replace(
+        given,
+        image=torch.stack([given.image[0], twin.image[1]]),
+        camera=torch.stack([given.camera[0], twin.camera[1]]),
+        motion=torch.stack([given.motion[0], twin.motion[1]]),
+    )
+    torch.testing.assert_close(
+        model(mixed, STEP, swapped)[0], model(batch.orbit, STEP, given)[0], atol=1e-5, rtol=1e-4
+    )
+
+
+def changed(model: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+    """Answer under two values of one condition."""
+    batch = random_batch()
+    given = all_kept(batch)
+    other = replace(given, **{name: getattr(given, name) + 1})
+    return model(batch.orbit, STEP, given), model(batch.orbit, STEP, other)
+
+
+@pytest.mark.parametrize("name", ["camera", "motion"])
+def test_an_untrained_condition_changes_nothing(name: str) -> None:
+    model = awake(MODEL)
+    for parameter in model.get_submodule(f"{name}.2").parameters():
+        nn.init.zeros_(parameter)  # as the model is built
+    torch.testing.assert_close(*changed(model, name), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["camera", "motion"])
+def test_condition_embeddings_are_built_with_a_zero_output(name: str) -> None:
+    layer = build_model(MODEL, 0).get_submodule(f"{name}.2")
+    assert all(parameter.eq(0).all() for parameter in layer.parameters())
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_counts_until_it_is_dropped(name: str) -> None:
+    model, batch = awake(MODEL), random_batch()
+    one, other = changed(model, name)
+    assert not one.allclose(other, atol=1e-6)
+    given = all_kept(batch)
+    shifted = replace(given, **{name: getattr(given, name) + 1})
+    torch.testing.assert_close(
+        model(batch.orbit, STEP, given.without(name)),
+        model(batch.orbit, STEP, shifted.without(name)),
+        rtol=0,
+        atol=0,
+    )
+
+
+def test_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    state = torch.random.get_rng_state()
+    one, same, other = (build_model(MODEL, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.random.get_rng_state().equal(state)
+    assert all(one[name].equal(same[name]) for name in one)
+    assert not all(one[name].equal(other[name]) for name in one)

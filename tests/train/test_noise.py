@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from shards.errors import ConfigError
+from train.config import NoiseConfig
+from train.noise import Schedule, alpha_bar
+
+SCHEDULES = [
+    NoiseConfig(schedule=schedule, zero_terminal_snr=zero, target="v")
+    for schedule in ("sqrt_linear", "cosine")
+    for zero in (True, False)
+]
+
+
+@pytest.mark.parametrize("config", SCHEDULES)
+def test_signal_falls_from_nearly_all_to_nearly_none(config: NoiseConfig) -> None:
+    bar = alpha_bar(config)
+    assert bar.shape == (config.steps,)
+    assert (np.diff(bar) < 0).all()
+    assert bar[0] > 0.99
+    assert bar[-1] < 0.01
+
+
+@pytest.mark.parametrize("schedule", ["sqrt_linear", "cosine"])
+def test_zero_terminal_snr_ends_in_pure_noise_and_keeps_the_first_step(schedule: str) -> None:
+    plain = alpha_bar(NoiseConfig.build({"schedule": schedule, "zero_terminal_snr": False}))
+    rescaled = alpha_bar(NoiseConfig.build({"schedule": schedule, "zero_terminal_snr": True}))
+    assert rescaled[-1] == 0
+    assert plain[-1] > 0
+    np.testing.assert_allclose(rescaled[0], plain[0], rtol=1e-12)
+
+
+def test_sqrt_linear_is_the_published_schedule() -> None:
+    bar = alpha_bar(NoiseConfig(zero_terminal_snr=False))
+    # noise over signal, by which an error in eps grows on its way to x0
+    growth = np.sqrt((1 - bar) / bar)[[100, 500, 800, 999]]
+    np.testing.assert_allclose(growth, [0.34, 1.62, 5.1, 14.6], rtol=0.02)
+
+
+@pytest.mark.parametrize("target", ["eps", "v", "x0"])
+def test_a_perfect_output_gives_back_clip_and_noise(target: str) -> None:
+    config = NoiseConfig.build({"target": target, "zero_terminal_snr": False})
+    schedule = Schedule.build(config)
+    x0, eps = torch.randn(2, 3, 2, 3, 4, 4, dtype=torch.float64)
+    step = torch.tensor([0, 500, 900])
+    noisy = schedule.noisy(x0, eps, step)
+    clean = schedule.clean(schedule.goal(x0, eps, step), noisy, step)
+    torch.testing.assert_close(clean, x0, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(schedule.residue(x0, noisy, step), eps, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("target", ["v", "x0"])
+def test_pure_noise_still_determines_the_clip_from_a_perfect_output(target: str) -> None:
+    schedule = Schedule.build(NoiseConfig.build({"target": target}))
+    x0, eps = torch.randn(2, 2, 2, 3, 4, 4)
+    step = torch.full((2,), 999)
+    noisy = schedule.noisy(x0, eps, step)
+    torch.testing.assert_close(noisy, eps)
+    torch.testing.assert_close(schedule.clean(schedule.goal(x0, eps, step), noisy, step), x0)
+
+
+def test_eps_from_pure_noise_is_refused() -> None:
+    with pytest.raises(ConfigError, match="target eps says nothing"):
+        NoiseConfig.build({"target": "eps", "zero_terminal_snr": True})

@@ -1,0 +1,168 @@
+"""Commands about training: ``orbit4d train fit|sample``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from shards.errors import Orbit4dError
+from train.presets import preset
+from train.report import StepReport
+from train.run import FitFolder, Plan, plan_fit
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="rich", help="Train on shards and sample from a model."
+)
+
+Data = Annotated[Path, typer.Option("--data", metavar="RUN", help="RUN folder with shards.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting.")
+]
+
+
+@app.command(
+    "fit", epilog="Example: orbit4d train fit --preset tiny --data out/run1 --out out/fit1"
+)
+def fit_command(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="FIT", help="Folder of this training run.")],
+    preset_name: Annotated[str, typer.Option("--preset", help="Which run.")] = "tiny",
+    sets: Sets = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and plan.")] = False,
+) -> None:
+    """Train a model, or go on where an earlier call of the same command stopped.
+
+    Watch it with: tensorboard --logdir FIT/logs
+    """
+    try:
+        plan = plan_fit(preset(preset_name, sets or ()), data, out)
+        _print_plan(plan, out)
+        if dry_run:
+            typer.echo(json.dumps(plan.config.model_dump(mode="json"), indent=2))
+        elif not plan.finished:
+            _fit(plan, data, out)
+    except Orbit4dError as error:
+        _fail(error)
+
+
+@app.command(
+    "sample", epilog="Example: orbit4d train sample --fit out/fit1 --data out/run1 --out out/orbits"
+)
+def sample_command(
+    fit: Annotated[Path, typer.Option("--fit", metavar="FIT", help="Folder that fit wrote.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where videos go.")],
+    sets: Sets = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Samples of every clip that are scored.")] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and plan.")] = False,
+) -> None:
+    """Generate the orbits of the held-out clips from their first image, cameras and m.
+
+    Writes a video per clip (true orbit left, generated right), contact.png and psnr.json, and
+    prints the PSNR beside that of repeating the input image. --set changes how to sample, for
+    example --set steps=20.
+    """
+    try:
+        from train.config import SampleConfig
+
+        config, _ = FitFolder(fit).read()
+        settings = SampleConfig.build(config.sample.model_dump(mode="json"), sets or ())
+        if dry_run:
+            typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
+            return
+        _sample(fit, data, out, settings, seeds)
+    except Orbit4dError as error:
+        _fail(error)
+
+
+def _print_plan(plan: Plan, out: Path) -> None:
+    split, config = plan.split, plan.config
+    console = _console()
+    if plan.finished:
+        console.print(
+            f"already done: {plan.steps_done} of {config.steps} steps in {out}", highlight=False
+        )
+        return
+    going = f"going on after step {plan.steps_done}" if plan.steps_done else "starting"
+    console.print(
+        f"{going}: {config.steps} steps of {config.batch} clips, {config.data.frames} frames of "
+        f"{config.data.size}x{config.data.size} px; {len(split.train)} clips to train on, "
+        f"{len(split.held_out)} held out",
+        highlight=False,
+    )
+
+
+def _fit(plan: Plan, data: Path, out: Path) -> None:
+    columns = (
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = _console()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(
+            "train", total=plan.config.steps, completed=plan.steps_done, loss=float("nan")
+        )
+        from train.loop import fit  # torch loads here, behind the line that says what will happen
+
+        mean = 0.0
+
+        def show(report: StepReport) -> None:
+            nonlocal mean
+            mean = 0.95 * mean + 0.05 * report.loss if mean else report.loss
+            progress.update(task, completed=report.step, loss=mean)
+
+        result = fit(plan, data, out, show)
+    state = "done" if result.finished else "stopped by the time budget; the same command goes on"
+    console.print(
+        f"{state}: step {result.steps_done} of {plan.config.steps}, {result.seconds:.0f} s, "
+        f"loss {mean:.4f}; in {out}",
+        highlight=False,
+    )
+
+
+def _sample(fit: Path, data: Path, out: Path, settings: object, seeds: int) -> None:
+    from train.config import SampleConfig
+    from train.generate import generate_held_out
+
+    assert isinstance(settings, SampleConfig)
+    result = generate_held_out(fit, data, out, settings, seeds)
+    f, console = result.figures, _console()
+    console.print(
+        f"held-out clips: {f.clips}, seeds: {f.seeds}, model after step {result.step}\n"
+        f"  sampled orbit      PSNR {f.model_psnr_db:.2f} dB, spread over clips "
+        f"{f.model_over_clips_db:.2f}, over seeds {f.model_over_seeds_db:.2f}\n"
+        f"  repeat the input   PSNR {f.repeat_psnr_db:.2f} dB, spread over clips "
+        f"{f.repeat_over_clips_db:.2f}\n"
+        f"  gain               {f.gain_db:+.2f} dB, spread over clips {f.gain_over_clips_db:.2f}; "
+        f"better on {f.wins} of {f.clips} clips\n"
+        f"{result.contact_sheet}\n{result.document}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _console() -> Console:
+    return Console()
+
+
+def _fail(error: Orbit4dError) -> NoReturn:
+    Console(stderr=True).print(
+        f"[red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True
+    )
+    raise typer.Exit(1)

@@ -1,0 +1,204 @@
+"""Shards -> batches of orbit clips with their frozen twins, cameras and motion magnitude."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from shards.errors import ConfigError, RunError
+from shards.index import IndexEntry
+from shards.read import MapStyle, SampleReader, StreamConfig
+from shards.sample import SampleMeta
+from shards.view import SampleView
+from train.config import DataConfig
+from train.models.api import Conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One sample as stored for training: images uint8 over white, m scaled."""
+
+    key: str
+    orbit: UInt8[np.ndarray, "t h w c"]
+    static: UInt8[np.ndarray, "t h w c"]
+    camera: Float32[np.ndarray, "t 4 4"]
+    motion: float
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.orbit.nbytes + self.static.nbytes + self.camera.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClipBatch:
+    """Clips stacked: ``orbit`` and ``static`` have the same cameras; colours in [-1, 1]."""
+
+    keys: tuple[str, ...]
+    orbit: Float32[Tensor, "b t c h w"]
+    static: Float32[Tensor, "b t c h w"]
+    camera: Float32[Tensor, "b t 4 4"]
+    motion: Float32[Tensor, " b"]
+
+    def to(self, device: torch.device) -> "ClipBatch":
+        """Move to a device."""
+        tensors = (self.orbit, self.static, self.camera, self.motion)
+        return ClipBatch(self.keys, *(tensor.to(device) for tensor in tensors))
+
+    def frozen(self, where: Bool[Tensor, " b"]) -> "ClipBatch":
+        """Replace some clips by their frozen twins, which have m = 0."""
+        orbit = torch.where(where[:, None, None, None, None], self.static, self.orbit)
+        return ClipBatch(self.keys, orbit, self.static, self.camera, self.motion * ~where)
+
+    def conditions(self, keep: Bool[Tensor, "b k"] | None = None) -> Conditions:
+        """Give what a model may know: the first image, the cameras, m; all kept by default."""
+        if keep is None:
+            keep = torch.ones(len(self.keys), 3, dtype=torch.bool, device=self.motion.device)
+        return Conditions(self.orbit[:, 0], self.camera, self.motion, keep)
+
+
+def scaled_motion(meta: SampleMeta, scale: float) -> float:
+    """Turn the stored motion magnitude into the model's m; the one place where it is scaled.
+
+    The shard holds Diffusion4D's eq. 1 as a sum over a frame's pixels and RGB. Divided by
+    3 * width * height of the stored image it is a mean squared difference, the same at every image
+    size; times ``scale`` (``data.motion_scale``) ordinary clips come out near 1.
+
+    Raises:
+        RunError: if the sample has none.
+    """
+    if meta.motion_magnitude is None:
+        raise RunError(
+            f"sample {meta.key!r} has no motion magnitude; training needs sequences orbit and "
+            "static. Build the RUN again with both"
+        )
+    stored = meta.sequences["orbit"]
+    return scale * meta.motion_magnitude.pixel_sum / (3 * stored.width * stored.height)
+
+
+def stream_config(config: DataConfig, entries: list[IndexEntry], seed: int) -> StreamConfig:
+    """Say how to read: T frames spread evenly over the orbit, small, over white.
+
+    Raises:
+        ConfigError: if the stored orbits are shorter than ``data.frames``.
+    """
+    shortest = min(entries, key=lambda entry: entry.frames)
+    if shortest.frames < config.frames:
+        raise ConfigError(
+            f"data.frames is {config.frames}, but sample {shortest.key!r} has "
+            f"{shortest.frames}; use --set data.frames={shortest.frames}"
+        )
+    return StreamConfig(
+        sequences=("orbit", "static"),
+        frames=config.frames,
+        stride=shortest.frames // config.frames,
+        size=config.size,
+        background="white",
+        dtype="uint8",
+        seed=seed,
+        remainder="pad",
+    )
+
+
+class Clips(Dataset[Clip]):
+    """Decoded clips by number, kept in memory up to ``data.cache_mb``.
+
+    A clip shrinks to kilobytes where its sheets take tens of milliseconds to decode, so small runs
+    decode everything once.
+    """
+
+    def __init__(self, samples: MapStyle, config: DataConfig) -> None:
+        self.samples = samples
+        self.config = config
+        self._kept: dict[int, Clip] = {}
+        self._room = config.cache_mb * 1_000_000
+
+    def __len__(self) -> int:
+        """Count the clips."""
+        return len(self.samples)
+
+    def __getitem__(self, i: int) -> Clip:
+        """Decode a clip, or recall it."""
+        if i not in self._kept:
+            clip = self._decode(self.samples.view(i))
+            if clip.nbytes > self._room:
+                return clip
+            self._room -= clip.nbytes
+            self._kept[i] = clip
+        return self._kept[i]
+
+    def _decode(self, view: SampleView) -> Clip:
+        orbit, static = view.sequences["orbit"], view.sequences["static"]
+        motion = scaled_motion(view.meta, self.config.motion_scale)
+        return Clip(view.key, orbit.images, static.images, orbit.c2w, motion)
+
+
+def open_clips(
+    run: Path, config: DataConfig, seed: int, keys: Collection[str] | None = None
+) -> Clips:
+    """Open some clips of a RUN folder."""
+    entries = SampleReader(run).entries()
+    if not entries:
+        raise RunError(f"{run}: its index lists no samples; see its ledger for why")
+    return Clips(MapStyle(run, stream_config(config, entries, seed), keys=keys), config)
+
+
+def stacked(clips: list[Clip]) -> ClipBatch:
+    """Collate."""
+    return ClipBatch(
+        keys=tuple(clip.key for clip in clips),
+        orbit=_colours([clip.orbit for clip in clips]),
+        static=_colours([clip.static for clip in clips]),
+        camera=torch.from_numpy(np.stack([clip.camera for clip in clips])),
+        motion=torch.tensor([clip.motion for clip in clips], dtype=torch.float32),
+    )
+
+
+def _colours(images: list[UInt8[np.ndarray, "t h w c"]]) -> Float32[Tensor, "b t c h w"]:
+    stack = torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3)
+    return stack.contiguous().float() / 127.5 - 1
+
+
+class Batches:
+    """Endless shuffled batches, and the place in them.
+
+    Call ``advance`` after each batch that was trained on: the place then counts used batches,
+    whatever the loader has fetched ahead.
+    """
+
+    def __init__(self, clips: Clips, batch: int, workers: int) -> None:
+        self.clips = clips
+        self.sampler = clips.samples.sampler(batch_size=batch)
+        self.batch = batch
+        self.workers = workers
+
+    def __iter__(self) -> Iterator[ClipBatch]:
+        """Give batches, epoch after epoch, from the present place."""
+        while True:
+            yield from DataLoader(
+                self.clips,
+                batch_size=self.batch,
+                sampler=self.sampler,
+                num_workers=self.workers,
+                collate_fn=stacked,
+                # Its own generator: a loader otherwise draws from torch's global one.
+                generator=torch.Generator(),
+            )
+
+    def advance(self) -> None:
+        """Count one batch as used."""
+        self.sampler.advance()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved place."""
+        self.sampler.load_state_dict(state)

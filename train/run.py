@@ -1,0 +1,139 @@
+"""The FIT folder of a training run, and what a call of ``fit`` would do to it.
+
+``run.json`` (config, data, split, versions), ``checkpoints/``, ``logs/`` (TensorBoard). Nothing
+here loads torch, so that plans and "already done" need not wait for it.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from shards import index
+from shards.errors import RunError
+from shards.files import dump_json, sha256_of, write_atomic
+from shards.read import SampleReader
+from train.config import TrainConfig
+from train.split import Split, split_clips
+
+RUN_SCHEMA = 1
+# May differ between the calls that make up one run; everything else decides what is learnt.
+_FREE = ("device", "time_budget_s", "log_every_steps", "checkpoint", "sample")
+
+
+@dataclass(frozen=True, slots=True)
+class FitFolder:
+    """Where things are in a FIT folder."""
+
+    root: Path
+
+    @property
+    def document(self) -> Path:
+        """The description of the run."""
+        return self.root / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Folder for TensorBoard."""
+        return self.root / "logs"
+
+    def steps_done(self) -> int:
+        """Count the steps that a checkpoint vouches for, without loading it."""
+        names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
+
+    def read(self) -> tuple[TrainConfig, Split]:
+        """Read what was trained on what.
+
+        Raises:
+            RunError: if the folder holds no training run.
+        """
+        if not self.document.exists():
+            raise RunError(
+                f"{self.root}: no run.json, so nothing was trained here. Start with: "
+                f"orbit4d train fit --preset tiny --data RUN --out {self.root}"
+            )
+        document = json.loads(self.document.read_bytes())
+        split = Split(tuple(document["train_keys"]), tuple(document["held_out_keys"]))
+        return TrainConfig.build(document["config"]), split
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a call of ``fit`` would do."""
+
+    config: TrainConfig
+    split: Split
+    steps_done: int
+    data_sha256: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.steps_done >= self.config.steps
+
+
+def plan_fit(config: TrainConfig, data: Path, out: Path) -> Plan:
+    """Compare the wish with what lies in the FIT folder; writes nothing.
+
+    Raises:
+        RunError: if the folder holds a run with other settings or other data.
+        ShardError: if ``data`` has no index.
+    """
+    entries = SampleReader(data).entries()
+    split = split_clips(entries, config.data.held_out_share)
+    if not split.train:
+        raise RunError(f"{data}: holds no clips to train on; see its ledger for why")
+    digest = sha256_of(data / "index.parquet")
+    folder = FitFolder(out)
+    if folder.document.exists():
+        _check_same(json.loads(folder.document.read_bytes()), config, digest, out)
+    return Plan(config, split, folder.steps_done(), digest)
+
+
+def _check_same(document: dict[str, Any], config: TrainConfig, digest: str, out: Path) -> None:
+    before, now = _flat(document["config"]), _flat(config.model_dump(mode="json"))
+    changed = [
+        f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in sorted(before | now)
+        if before.get(key) != now.get(key) and key.partition(".")[0] not in _FREE
+    ]
+    if changed:
+        raise RunError(
+            f"{out}: was trained with other settings ({'; '.join(changed)}). Repeat those, or "
+            "give another --out"
+        )
+    if document["data_sha256"] != digest:
+        raise RunError(
+            f"{out}: was trained on {document['data']} as it was then; the samples there or here "
+            "are others. Give another --out"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else None
+        flat |= inner if inner is not None else {f"{prefix}{key}": value}
+    return flat
+
+
+def write_document(plan: Plan, data: Path, out: Path) -> None:
+    """Write ``run.json``."""
+    document = {
+        "schema_version": RUN_SCHEMA,
+        "config": plan.config.model_dump(mode="json"),
+        "data": str(data),
+        "data_sha256": plan.data_sha256,
+        "samples": index.head(data).get("samples"),
+        "train_keys": plan.split.train,
+        "held_out_keys": plan.split.held_out,
+        "versions": {name: version(name) for name in ("orbit4d", "torch", "numpy")},
+    }
+    write_atomic(out / "run.json", dump_json(document))
