@@ -321,9 +321,9 @@ def test_claims_without_data_are_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["nodes_max", "vertices_max", "triangles_max", "clips_max"])
 def test_scene_limits_are_inclusive(tmp_path: Path, limit: str) -> None:
-    sizes = {"nodes_max": 2, "vertices_max": 6, "triangles_max": 2, "clips_max": 2}
+    sizes = {"nodes_max": 3, "vertices_max": 6, "triangles_max": 2, "clips_max": 2}
     made = tiny()
-    made.doc["nodes"].append({"mesh": 0})
+    made.doc["nodes"] += [{"mesh": 0}, {}]
     made.doc["scenes"][0]["nodes"].append(1)
     made.doc["animations"] *= 2
     path = made.gltf(tmp_path / "tiny.gltf")

@@ -1,4 +1,4 @@
-"""Sniffing, FBX, USD, .blend files and image headers."""
+"""Sniffing, FBX, USD and .blend files."""
 
 import io
 import os
@@ -6,13 +6,10 @@ import struct
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PIL import Image
 
 from curate.inspect import InspectLimits, inspect_file, sniff
-from curate.inspect_images import HEAD_MAX, image_size
 from shards.errors import AssetError
 from tests.curate.gltf_builder import png_header, refused
 
@@ -129,7 +126,12 @@ def test_fbx_records_are_walked(tmp_path: Path, version: int) -> None:
     for length in (25, 30, len(whole) // 2, len(whole) - 1):
         assert refused(_file(path, whole[:length])) == "truncated_file"
     assert refused(_file(path, _fbx(version, [10**6, 0]))) == "truncated_file"
-    assert refused(_file(path, _fbx(version, [27, 0]))) == "bad_fbx"
+    with pytest.raises(AssetError, match="ends before it begins"):
+        inspect_file(_file(path, _fbx(version, [27, 0])))
+
+
+def test_fbx_offset_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    assert refused(_file(tmp_path / "a.fbx", _fbx(7500, [2**64 - 1, 0]))) == "truncated_file"
 
 
 def test_fbx_of_absurd_version_or_length_is_refused(tmp_path: Path) -> None:
@@ -261,6 +263,18 @@ def _usdz(entries: list[tuple[str, bytes | str]], method: int = zipfile.ZIP_STOR
     return stream.getvalue()
 
 
+def _padded(data: bytes, *, inside: bool) -> bytes:
+    """Put 4 bytes in front of the first entry or of the directory, and mend the offsets."""
+    directory = data.index(b"PK\x01\x02")
+    at = directory if inside else 0
+    out = bytearray(data[:at] + b"junk" + data[at:])
+    if not inside:
+        struct.pack_into("<I", out, directory + 4 + 42, 4)
+        out[:4] = b"PK\x03\x04"
+    struct.pack_into("<I", out, len(out) - 6, directory + 4)
+    return bytes(out)
+
+
 _LAYER = ("a.usda", _usda("asset t = @t/c.png@"))
 
 
@@ -279,6 +293,10 @@ _LAYER = ("a.usda", _usda("asset t = @t/c.png@"))
         (_usdz([_LAYER, ("big.png", png_header(20_000, 16_000))]), "image_too_large"),
         (_usdz([_LAYER])[:-30], "bad_usdz"),
         (_usdz([_LAYER])[:50], "bad_usdz"),
+        (_usdz([_LAYER])[:10], "bad_usdz"),
+        (_padded(_usdz([_LAYER]), inside=False), "bad_usdz"),
+        (_padded(_usdz([_LAYER]), inside=True), "bad_usdz"),
+        (_usdz([_LAYER]).replace(b"PK\x01\x02", b"PK\x01\x03"), "bad_usdz"),
         (_usdz([_LAYER]).replace(b"a.usda", b"b.usda", 1), "bad_usdz"),
         (_usdz([_LAYER]) + _usdz([_LAYER]), "bad_usdz"),  # two packages: readers would differ
     ],
@@ -291,6 +309,28 @@ def test_usdz_package_is_checked(tmp_path: Path, data: bytes, rule: str) -> None
         assert refused(path) == rule
 
 
+@pytest.mark.parametrize(
+    ("layout", "local", "central", "value", "message"),
+    [
+        ("<H", 8, 10, 8, "compressed or encrypted"),
+        ("<H", 6, 8, 1, "compressed or encrypted"),
+        ("<II", 18, 20, 10**6, "is cut off"),
+        ("<I", None, 42, 10**6, "has no header"),
+    ],
+)
+def test_usdz_header_fields_are_checked(
+    tmp_path: Path, layout: str, local: int | None, central: int, value: int, message: str
+) -> None:
+    data = bytearray(_usdz([_LAYER]))
+    values = (value,) * (len(layout) - 1)
+    struct.pack_into(layout, data, data.index(b"PK\x01\x02") + central, *values)
+    if local is not None:
+        struct.pack_into(layout, data, local, *values)
+    with pytest.raises(AssetError, match=message) as caught:
+        inspect_file(_file(tmp_path / "a.usdz", bytes(data)))
+    assert caught.value.rule == "bad_usdz"
+
+
 def test_usdz_entry_named_twice_is_refused(tmp_path: Path) -> None:
     data = _usdz([_LAYER, ("b.usda", "#usda 1.0")]).replace(b"b.usda", b"a.usda")
     assert refused(_file(tmp_path / "a.usdz", data)) == "bad_usdz"
@@ -300,64 +340,3 @@ def test_number_of_usdz_entries_is_bounded(tmp_path: Path) -> None:
     path = _file(tmp_path / "a.usdz", _usdz([_LAYER, ("t/c.png", png_header(4, 4))]))
     inspect_file(path, InspectLimits(files_max=2))
     assert refused(path, InspectLimits(files_max=1)) == "too_many_files"
-
-
-# --- image headers
-
-
-@pytest.mark.parametrize(
-    ("format", "options"),
-    [
-        ("PNG", {}),
-        ("JPEG", {}),
-        ("JPEG", {"progressive": True}),
-        ("JPEG", {"icc_profile": b"x" * 200_000}),
-        ("WEBP", {}),
-        ("WEBP", {"lossless": True}),
-        ("WEBP", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}),
-        ("GIF", {}),
-        ("BMP", {}),
-        ("TIFF", {}),
-        ("TGA", {}),
-        ("DDS", {}),
-        ("AVIF", {}),
-        ("JPEG2000", {}),
-    ],
-)
-def test_image_size_agrees_with_the_encoder(format: str, options: dict[str, Any]) -> None:
-    stream = io.BytesIO()
-    image = Image.effect_noise((37, 23), 50).convert("RGB")
-    image.save(stream, format, **options)
-    assert image_size(stream.getvalue()) == (37, 23)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 23 +X 37\n",
-        b"\x76\x2f\x31\x01\2\0\0\0dataWindow\0box2i\0" + struct.pack("<i4i", 16, 10, 10, 46, 32),
-        b"8BPS\0\1" + b"\0" * 6 + struct.pack(">HII", 3, 23, 37),
-        b"\xabKTX 20\xbb\r\n\x1a\n" + struct.pack("<4I", 0, 1, 37, 23),
-        b"BM" + b"\0" * 12 + struct.pack("<Iii", 40, 37, -23),
-        b"\xff\xd8\xff\xe0\0\x04ab" + b"stray" + b"\xff\xff\xc2\0\x11\x08\0\x17\0\x25\3",
-    ],
-    ids=["hdr", "exr", "psd", "ktx2", "top-down bmp", "jpeg with stray bytes"],
-)
-def test_image_size_of_other_kinds(data: bytes) -> None:
-    assert image_size(data) == (37, 23)
-
-
-def test_every_prefix_of_an_image_is_survived() -> None:
-    for format in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "DDS", "JPEG2000", "AVIF"):
-        stream = io.BytesIO()
-        Image.new("RGB", (37, 23)).save(stream, format)
-        for length in range(min(len(stream.getvalue()), 400)):
-            assert image_size(stream.getvalue()[:length]) in (None, (37, 23), (0, 0), (37, 0))
-
-
-def test_size_hidden_behind_padding_is_refused() -> None:
-    padding = b"\xff\xfe\xff\xff" + b"\0" * 65_533
-    data = b"\xff\xd8" + padding * (HEAD_MAX // len(padding) + 1)
-    with pytest.raises(AssetError, match="gives no size in its first") as caught:
-        image_size(data + b"\xff\xc0\0\x11\x08\xff\xff\xff\xff\3")
-    assert caught.value.rule == "bad_image"
