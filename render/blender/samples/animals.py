@@ -192,8 +192,8 @@ def _tiger_pounce(model: Model) -> None:
     clip = model.clip("pounce", 1.5)
     t = clip.phase
     low, air = held(t, 0, 0.42, 0.14), flight(t, 0.38, 0.78)
-    clip.move("hips", z=0.42 * air - 0.1 * low, y=-0.3 * ease(t, 0.38, 0.78))
-    clip.turn("hips", x=-14 * low + 10 * (ease(t, 0.5, 0.78) - ease(t, 0.8, 0.98)) - 26 * air)
+    clip.move("hips", z=0.42 * air - 0.05 * low, y=-0.3 * ease(t, 0.38, 0.78))
+    clip.turn("hips", x=-14 * low - 26 * air)
     clip.turn("chest", x=12 * low + 10 * air).turn("head", x=-10 * low)
     for s, side in _SIDES:
         clip.turn(f"fore.{side}", x=-34 * low - 55 * air, y=s * -6 * low)

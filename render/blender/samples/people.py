@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from render.blender.samples.model import Model
+from render.blender.samples.model import Clip, Model
 from render.blender.samples.motion import ease, flight, held, swell, wave
 from render.blender.samples.paint import (
     band,
@@ -45,7 +45,8 @@ def _bones(model: Model) -> None:
         model.bone(f"arm.{side}", (s * 0.15, 0, 0.61), (s * 0.25, -0.01, 0.49), "chest")
         model.bone(f"fore.{side}", (s * 0.25, -0.01, 0.49), (s * 0.35, -0.03, 0.38), f"arm.{side}")
         model.bone(f"leg.{side}", (s * 0.08, 0, 0.36), (s * 0.085, 0, 0.22), "hips")
-        model.bone(f"shin.{side}", (s * 0.085, 0, 0.22), (s * 0.085, 0, 0.08), f"leg.{side}")
+        model.bone(f"shin.{side}", (s * 0.085, 0, 0.22), (s * 0.085, 0, 0.09), f"leg.{side}")
+        model.bone(f"foot.{side}", (s * 0.085, 0, 0.08), (s * 0.088, -0.1, 0.03), f"shin.{side}")
 
 
 def _head() -> list[Part]:
@@ -147,7 +148,7 @@ def _limbs() -> list[Part]:
         foot = ellipsoid(
             (s * 0.088, -0.035, 0.05), (0.07, 0.115, 0.066), shoe, detail=10, pixels=64
         )
-        parts.append(foot.bent(floor).on(f"shin.{side}"))
+        parts.append(foot.bent(floor).on(f"foot.{side}"))
     return parts
 
 
@@ -156,13 +157,18 @@ def _ball_paint(s: Texels) -> Array:
     return over(picture, "#ffd34d", np.abs(s.q[..., 2]) > 0.93)
 
 
+def _leg(clip: Clip, side: str, thigh: Array, shin: Array, flat: Array | float = 1.0) -> None:
+    """Swing thigh and shin, degrees; ``flat`` 1 keeps the sole level, 0 lets it follow the shin."""
+    clip.turn(f"leg.{side}", x=thigh).turn(f"shin.{side}", x=shin)
+    clip.turn(f"foot.{side}", x=-flat * (thigh + shin))
+
+
 def _walk(model: Model) -> None:
     clip = model.clip("walk", 1.0, loop=True)
     t = clip.phase
     for s, side in _SIDES:
         swing = s * wave(t)
-        clip.turn(f"leg.{side}", x=-44 * swing)
-        clip.turn(f"shin.{side}", x=20 - 20 * s * wave(t, 1, 0.25))
+        _leg(clip, side, -44 * swing, 20 - 20 * s * wave(t, 1, 0.25), 0.5)
         clip.turn(f"arm.{side}", x=62 * swing, y=s * 32)
         clip.turn(f"fore.{side}", x=-22 - 12 * swing)
     clip.move("hips", z=0.03 * swell(t, 2, 0.5) - 0.012)
@@ -187,8 +193,7 @@ def _jump(model: Model) -> None:
     air = flight(t, 0.25, 0.75)
     clip.move("hips", z=0.5 * air - 0.085 * crouch)
     for s, side in _SIDES:
-        clip.turn(f"leg.{side}", x=-48 * crouch - 25 * air, y=-s * 18 * air)
-        clip.turn(f"shin.{side}", x=88 * crouch + 45 * air)
+        _leg(clip, side, -48 * crouch - 25 * air, 92 * crouch + 45 * air, crouch)
         clip.turn(f"arm.{side}", x=35 * crouch, y=s * (30 * crouch - 95 * air))
     clip.turn("chest", x=18 * crouch - 6 * air).turn("head", x=-12 * crouch)
     clip.known("hips", "translation", 0.5)
@@ -197,22 +202,22 @@ def _jump(model: Model) -> None:
 def _dance(model: Model) -> None:
     clip = model.clip("dance", 2.4, loop=True)
     t = clip.phase
-    clip.move("hips", x=0.07 * wave(t, 2), z=-0.03 * swell(t, 4))
+    clip.move("hips", x=0.07 * wave(t, 2), z=0.02 * swell(t, 4))
     clip.turn("hips", y=9 * wave(t, 2), z=360 * ease(t, 0.5, 0.95))
     clip.turn("chest", y=-16 * wave(t, 2), z=12 * wave(t, 1)).turn("head", y=13 * wave(t, 4))
     for s, side in _SIDES:
         clip.turn(f"arm.{side}", y=-s * (45 + 45 * wave(t, 2, 0.25 * s)), x=-20)
         clip.turn(f"fore.{side}", y=-s * 40, z=-s * 20 * wave(t, 4))
-        clip.turn(f"leg.{side}", y=-9 * wave(t, 2) - s * 4, x=-24 * swell(t, 2, 0.25 - 0.25 * s))
-        clip.turn(f"shin.{side}", x=40 * swell(t, 2, 0.25 - 0.25 * s))
-    clip.known("hips", "translation", float(np.hypot(0.07, 0.03)))
+        lift = swell(t, 2, 0.25 - 0.25 * s)
+        _leg(clip, side, -34 * lift, 58 * lift, 0.6)
+    clip.known("hips", "translation", float(np.hypot(0.07, 0.02)))
 
 
 def _kick(model: Model) -> None:
     clip = model.clip("kick", 1.6)
     t = clip.phase
     back, forth = held(t, 0.0, 0.38, 0.16), held(t, 0.26, 0.75, 0.14)
-    clip.turn("leg.R", x=40 * back - 70 * forth).turn("shin.R", x=60 * back)
+    _leg(clip, "R", 40 * back - 70 * forth, 60 * back, 0.3)
     clip.turn("hips", z=14 * back - 16 * forth).turn("chest", x=-10 * forth, z=-20 * back)
     clip.turn("arm.L", x=-50 * back, y=-30 * forth).turn("arm.R", x=40 * forth, y=30 * back)
     away = ease(t, 0.33, 1.0)

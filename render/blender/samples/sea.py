@@ -191,10 +191,21 @@ def _curl(model: Model, index: int, up: Array, side: Array | None = None) -> Non
     clip = model.clips[-1]
     for k in range(_ARMS):
         a = _angle(k)
-        lift = up[k]
-        z = side[k] if side is not None else 0.0
-        # the axis that lifts an arm pointing along angle a is level and at right angles to it
-        clip.turn(f"arm{k}.{index}", x=lift * np.sin(a), y=-lift * np.cos(a), z=z)
+        sway = side[k] if side is not None else 0.0
+        x, y, z = _about((np.sin(a), -np.cos(a)), up[k])
+        clip.turn(f"arm{k}.{index}", x=x, y=y, z=z + sway)
+
+
+def _about(axis: tuple[float, float], degrees: Array) -> tuple[Array, Array, Array]:
+    """Write a turn about a level axis as turns about x, then y, then z; degrees."""
+    c, s, (x, y) = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), axis
+    down, right = -y * s, x * s  # last row of the matrix
+    angles = (
+        np.arctan2(right, c),
+        -np.arcsin(down),
+        np.arctan2(x * y * (1 - c), c + x * x * (1 - c)),
+    )
+    return np.rad2deg(angles[0]), np.rad2deg(angles[1]), np.rad2deg(angles[2])
 
 
 def _octopus_sway(model: Model) -> None:
@@ -230,7 +241,7 @@ def _octopus_hello(model: Model) -> None:
         for k in range(_ARMS):
             raised = k in (1, 6)
             calm = 5 * wave(t, 1, k / _ARMS - 0.1 * link)
-            waving = (52, 14, -4, -26)[link - 1] * up + 15 * up * wave(t, 4, -0.1 * link)
+            waving = (48, 20, 4, -26)[link - 1] * up + 17 * up * wave(t, 4, -0.1 * link)
             lifts.append(waving if raised else calm)
         _curl(model, link, np.array(lifts))
     clip.turn("head", y=11 * up * wave(t, 2), x=-7 * up).turn("body", y=4 * up * wave(t, 2))

@@ -257,6 +257,7 @@ def _puff(points: Array, labels: Array) -> Array:
 
 
 _WAVES, _SWING_M, _LENGTH_M = 1.25, 0.26, 1.2
+_LIFT = 0.3  # the wave also lifts the cloth, so that it shows from the front
 
 
 def flag(model: Model) -> None:
@@ -271,7 +272,7 @@ def flag(model: Model) -> None:
         # sin(ks - wt) = sin(ks) cos(wt) - cos(ks) sin(wt): exact, so the hem's swing is known
         clip.weigh("flag", "sine", share * wave(t, turns, 0.25))
         clip.weigh("flag", "cosine", -share * wave(t, turns))
-        clip.known("flag", "morph", share * _SWING_M)
+        clip.known("flag", "morph", share * _SWING_M * float(np.hypot(1, _LIFT)))
 
 
 def _cloth() -> Part:
@@ -316,7 +317,9 @@ def _travelling(shift: float) -> Shape:
         out = points.copy()
         mine = labels == "cloth"
         share = np.clip((points[mine, 0] - 0.03) / _LENGTH_M, 0, 1)
-        out[mine, 1] += _SWING_M * share * np.sin(2 * np.pi * (_WAVES * share + shift))
+        bow = _SWING_M * share * np.sin(2 * np.pi * (_WAVES * share + shift))
+        out[mine, 1] += bow
+        out[mine, 2] += _LIFT * bow
         return out
 
     return shape

@@ -189,6 +189,7 @@ def saucer(model: Model) -> None:
     model.add("saucer", _saucer_parts(), at=(0, 0, 0.35))
     clip = model.clip("hover", 2.0, loop=True)
     clip.move("saucer", z=0.5 * swell(clip.phase), x=0.12 * wave(clip.phase))
+    clip.known("saucer", "translation", 0.5)
     clip = model.clip("land", 1.6)
     t = clip.phase
     clip.move("saucer", z=0.8 * (1 - ease(t, 0, 0.9)))
