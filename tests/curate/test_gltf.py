@@ -124,7 +124,7 @@ _JSON_CASES = [
     ("buffers/0/byteLength", "12", "bad_schema"),
     ("buffers/0/uri", 5, "bad_schema"),
     ("buffers/0/uri", "data:;base64,AAA", "bad_data_uri"),
-    ("buffers/0/uri", "data:text/plain," + "A" * 203, "bad_data_uri"),
+    ("buffers/0/uri", "data:text/plain," + "A" * 204, "bad_data_uri"),
     ("buffers/0/uri", "data:;base64,\u00e9", "bad_data_uri"),
     ("buffers/0/uri", "nothing.bin", "missing_buffer"),
     ("buffers/0/uri", "a\0b", "bad_uri"),
