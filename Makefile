@@ -1,0 +1,36 @@
+# make setup   a virtual environment with pinned versions
+# make demo    the whole road on assets made here; says where the results are
+# make test    everything that CI runs
+# make lint    formatting, rules, types, import directions
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt scripts/check_blender.py
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: bpy 4.5 runs on no other. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python scripts/check_blender.py
+	@touch $@
+
+demo: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DEMO)
+
+test: setup lint
+	$(BIN)/python -m pytest -m "not gpu" --durations=10
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) $(DEMO) *.egg-info .pytest_cache .ruff_cache .import_linter_cache
