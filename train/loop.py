@@ -132,7 +132,7 @@ class Trainer:
     def _check(self, name: str, value: Tensor, batch: ClipBatch) -> None:
         if not torch.isfinite(value):
             raise TrainingError(
-                f"step {self.done + 1}: the {name} is {float(value)} on clips "
+                f"step {self.done + 1}: the {name} is {value.item()} on clips "
                 f"{', '.join(batch.keys)}. Nothing of this step was kept; the last checkpoint "
                 "stands. Try a lower rate, for example --set optim.lr="
                 f"{self.config.optim.lr / 3:.1g}, in another --out"

@@ -32,5 +32,5 @@ def test_guidance_means_the_same_in_every_space(target: str) -> None:
     schedule = Schedule.build(NoiseConfig.build({"target": target, "zero_terminal_snr": False}))
     step = torch.tensor([300, 700])
     in_its_space = schedule.clean(aware_of_3d(GIVEN, NULL, BASE, 7.0, 0.5), NOISY, step)
-    cleans = [schedule.clean(part, NOISY, step) for part in (GIVEN, NULL, BASE)]
-    torch.testing.assert_close(in_its_space, aware_of_3d(*cleans, 7.0, 0.5))
+    given, null, base = (schedule.clean(part, NOISY, step) for part in (GIVEN, NULL, BASE))
+    torch.testing.assert_close(in_its_space, aware_of_3d(given, null, base, 7.0, 0.5))

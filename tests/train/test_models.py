@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.train.small import MODEL, all_kept, random_batch
 from train.config import VideoUNetConfig
-from train.models.api import CONDITIONS
+from train.models.api import CONDITIONS, Condition
 from train.models.build import build_model
 
 MODELS = [
@@ -91,7 +91,7 @@ def test_condition_embeddings_are_built_with_a_zero_output(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_a_condition_counts_until_it_is_dropped(name: str) -> None:
+def test_a_condition_counts_until_it_is_dropped(name: Condition) -> None:
     model, batch = awake(MODEL), random_batch()
     one, other = changed(model, name)
     assert not one.allclose(other, atol=1e-6)

@@ -90,8 +90,8 @@ def test_guided_mixes_the_three_predictions_in_two_calls() -> None:
     denoise = guided(model, all_kept(batch), SampleConfig(w1=7, w2=0.5), base)
     made = denoise(batch.orbit, torch.zeros(2, dtype=torch.int64))
     # all three kept; null keeps the cameras; the base has no motion
-    parts = [torch.full_like(batch.orbit, value) for value in (3.0, 1.0, 12.0)]
-    torch.testing.assert_close(made, aware_of_3d(*parts, 7, 0.5))
+    own, null, still = (torch.full_like(batch.orbit, value) for value in (3.0, 1.0, 12.0))
+    torch.testing.assert_close(made, aware_of_3d(own, null, still, 7, 0.5))
     assert (model.calls, base.calls) == (1, 1)
 
 

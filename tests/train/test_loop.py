@@ -1,0 +1,119 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.small import CONFIG, random_batch
+from train.config import LossConfig, OptimConfig, TrainConfig
+from train.loop import FitResult, Trainer, TrainingError, draw, fit, learning_rate
+from train.report import StepReport
+from train.run import FitFolder, plan_fit
+
+CPU = torch.device("cpu")
+ON_TINY = CONFIG.model_copy(
+    update={"data": CONFIG.data.model_copy(update={"size": 16, "static_share": 0.5})}
+)
+
+
+def fit_to(out: Path, data: Path, config: TrainConfig) -> FitResult:
+    return fit(plan_fit(config, data, out), data, out)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_killed_and_resumed_gives_the_same_losses_bit_for_bit(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    whole = fit_to(tmp_path / "whole", tiny_run, ON_TINY)
+    config = ON_TINY.model_copy(
+        update={"checkpoint": ON_TINY.checkpoint.model_copy(update={"every_steps": 3})}
+    )
+    plan = plan_fit(config, tiny_run, tmp_path / "halves")
+    first: list[float] = []
+
+    def kill_in_step_5(report: StepReport) -> None:
+        first.append(report.loss)
+        if len(first) == 5:
+            raise Killed("in step 5")
+
+    with pytest.raises(Killed, match="in step 5"):
+        fit(plan, tiny_run, tmp_path / "halves", kill_in_step_5)
+    second = fit_to(tmp_path / "halves", tiny_run, config)
+    losses = [report.loss for report in whole.reports]
+    assert len(losses) == 6
+    assert first == losses[:5]
+    assert [report.loss for report in second.reports] == losses[3:]
+    assert second.finished
+
+
+def test_weights_after_resuming_are_the_same_bits(tiny_run: Path, tmp_path: Path) -> None:
+    fit_to(tmp_path / "whole", tiny_run, ON_TINY)
+    stop_at_once = ON_TINY.model_copy(update={"time_budget_s": 1e-9})
+    for done in range(1, 7):
+        part = fit_to(tmp_path / "parts", tiny_run, stop_at_once)
+        assert (part.steps_done, part.finished) == (done, done == 6)
+    for name in ("model.safetensors", "ema.safetensors"):
+        one, other = (
+            (FitFolder(tmp_path / run).checkpoints / "step-000006" / name).read_bytes()
+            for run in ("whole", "parts")
+        )
+        assert one == other
+
+
+def test_draws_depend_on_seed_and_step_alone() -> None:
+    shape = torch.Size((2, 3, 3, 4, 4))
+    one, same = draw(CONFIG, 5, shape), draw(CONFIG, 5, shape)
+    assert one.eps.equal(same.eps)
+    assert one.step.equal(same.step)
+    for other in (draw(CONFIG, 6, shape), draw(CONFIG.model_copy(update={"seed": 1}), 5, shape)):
+        assert not one.eps.equal(other.eps)
+
+
+def test_draws_follow_their_shares() -> None:
+    config = CONFIG.model_copy(update={"loss": LossConfig(terminal_share=0.3)})
+    draws = draw(config, 0, torch.Size((4000, 1, 1, 1, 1)))
+    assert draws.frozen.float().mean().item() == pytest.approx(config.data.static_share, abs=0.03)
+    assert draws.keep.float().mean(dim=0).tolist() == pytest.approx([0.8] * 3, abs=0.03)
+    assert (draws.step == 999).float().mean().item() == pytest.approx(0.3, abs=0.03)
+    assert draws.step.min() < 20
+
+
+def test_rate_warms_up_and_falls() -> None:
+    config = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=4)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[0] == pytest.approx(0.25, abs=0.01)
+    assert max(rates) == rates[3]
+    assert rates[-1] < 0.001
+    assert learning_rate(OptimConfig(lr=0.5), 0, 10) == 0.5
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_non_finite_loss_stops_and_names_the_clips(value: float) -> None:
+    trainer, batch = Trainer(CONFIG, CPU), random_batch()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    bad = replace(batch, orbit=torch.full_like(batch.orbit, value), static=batch.orbit * value)
+    with pytest.raises(TrainingError, match=r"step 1: the loss is (nan|inf) on clips clip-000, "):
+        trainer.step(bad)
+    assert all(before[name].equal(now) for name, now in trainer.model.state_dict().items())
+
+
+def test_the_motion_loss_joins_the_total() -> None:
+    config = CONFIG.model_copy(update={"loss": LossConfig(motion_weight=10.0)})
+    report = Trainer(config, CPU).step(random_batch())
+    assert report.motion > 0
+    assert report.loss == pytest.approx(report.diffusion + 10 * report.motion)
+
+
+def test_training_lowers_the_loss_and_the_average_follows() -> None:
+    config = CONFIG.model_copy(
+        update={"steps": 40, "optim": OptimConfig(lr=5e-3), "loss": LossConfig(terminal_share=1)}
+    )
+    trainer, batch = Trainer(config, CPU), random_batch()
+    start = {name: value.clone() for name, value in trainer.ema.weights.items()}
+    losses = [trainer.step(batch).loss for _ in range(40)]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert not all(start[name].equal(value) for name, value in trainer.ema.weights.items())
