@@ -33,7 +33,7 @@ FaultKind = Literal["crash", "timeout", "memory", "load", "error"]
 class WorkerConfig(Config):
     """Limits of one Blender process."""
 
-    memory_max_mb: int = Field(default=6000, ge=500, description="resident; above, it is killed")
+    memory_max_mb: int = Field(default=6000, ge=100, description="resident; above, it is killed")
     recycle_after_requests: int = Field(default=2000, ge=1, description="then a fresh process")
     recycle_above_mb: int = Field(default=2500, ge=300, description="resident, between requests")
     start_timeout_s: float = Field(default=120.0, gt=0)

@@ -3,7 +3,7 @@
 Started as ``python -m render.blender SCRATCH READABLE...`` by ``render.runner``. Answers go to the
 original stdout; everything that Blender prints goes to stderr, which the host keeps as the log.
 
-Requests: ``load``, ``probe``, ``render``, ``memory``. A request that fails is answered with
+Requests: ``load``, ``probe``, ``render``. A request that fails is answered with
 ``{"ok": false, "kind": ..., "error": ...}`` and the process lives on; the host decides what next.
 """
 
@@ -130,23 +130,6 @@ class Server:
         for image in request["images"]:
             self.stage.seek(request["clip"], image["time_s"])
             scene.shoot(image["c2w"], request["scale"], request["offset"], image["path"])
-        return {}
-
-    def do_test_fault(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Misbehave on request, so that tests can watch the host cope with the real thing."""
-        match request["fault"]:
-            case "crash":
-                faulthandler._sigsegv()
-            case "hang":
-                import ctypes
-
-                ctypes.PyDLL(None).sleep(3600)  # holds the GIL, as a stuck C call would
-            case "memory":
-                hoard = [bytearray(64 << 20) for _ in range(request["megabytes"] // 64)]
-                time.sleep(3600)
-                return {"held": len(hoard)}
-            case "error":
-                raise ValueError("a fault was asked for")
         return {}
 
 
