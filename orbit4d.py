@@ -13,6 +13,7 @@ from train import cli as train_cli
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From animated 3D files to a trained 4D-aware video model.",
 )
