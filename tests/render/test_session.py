@@ -1,5 +1,7 @@
 """What Blender shows is what the numbers say: clip, time, camera, colour, to the pixel."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +223,51 @@ def test_same_job_same_bytes_alone_or_after_others(
     for name in alone.images:
         np.testing.assert_array_equal(alone.images[name], after.images[name])
         np.testing.assert_array_equal(alone.images[name], rendered.images[name])
+
+
+def test_no_script_of_a_blend_file_runs(session: BlenderSession, folder: Path) -> None:
+    """The script would write into Blender's own temporary folder, where the sandbox lets it."""
+    path = folder / "script.blend"
+    making = (
+        "import bpy\n"
+        "text = bpy.data.texts.new('autorun.py')\n"
+        'text.write(\'import tempfile; open(tempfile.gettempdir() + "/ran", "w").close()\')\n'
+        "text.use_module = True\n"
+        f"bpy.ops.wm.save_as_mainfile(filepath={str(path)!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", making], check=True, capture_output=True)
+    session.open(path, "blend", None)
+    assert not (session.process.scratch / "ran").exists()
+
+
+def test_a_blend_files_own_render_settings_do_not_count(
+    session: BlenderSession, folder: Path, rendered: RenderedClip
+) -> None:
+    """A .blend that asks for film output, half size, a look and the sequencer renders as ours."""
+    path = folder / "settings.blend"
+    making = (
+        "import bpy\n"
+        f"bpy.ops.import_scene.gltf(filepath={str(folder / 'seen.gltf')!r})\n"
+        "for o in [o for o in bpy.data.objects if o.name in ('Cube', 'Light', 'Camera')]:\n"
+        "    bpy.data.objects.remove(o)\n"
+        "scene = bpy.context.scene\n"
+        "r = scene.render\n"
+        "r.image_settings.file_format = 'FFMPEG'\n"
+        "r.resolution_percentage, r.film_transparent, r.use_border = 50, False, True\n"
+        "scene.view_settings.view_transform = 'AgX'\n"
+        "scene.view_settings.exposure = 2.0\n"
+        "r.fps, r.fps_base, r.use_motion_blur = 30, 1.001, True\n"
+        "scene.cycles.use_denoising, scene.cycles.samples = True, 1\n"
+        f"bpy.ops.wm.save_as_mainfile(filepath={str(path)!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", making], check=True, capture_output=True)
+    opened = session.open(path, "blend", None)
+    assert [clip.name for clip in opened.clips] == ["lift", "right"]  # actions, by name
+    shown = render(session, 1, (0.0, 1001 / 30 / 1000 * 24))
+    assert shown.images["front"].shape == (8, SIZE, SIZE, 4)
+    corner = shown.images["orbit"][:, 0, 0]
+    assert not corner.any()  # transparent film
+    np.testing.assert_array_equal(shown.images["static"][0], rendered.images["static"][0])
 
 
 def test_a_crash_between_clips_reopens_the_asset(session: BlenderSession, folder: Path) -> None:
