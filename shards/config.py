@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shards.errors import ConfigError
 
+_REASONS = {"extra_forbidden": "there is no setting of this name"}
+
 
 class Config(BaseModel):
     """Base of all settings: immutable, and a misspelt key is an error."""
@@ -64,8 +66,8 @@ class Config(BaseModel):
             return cls.model_validate(merged)
         except ValidationError as error:
             lines = [
-                f"  {'.'.join(str(part) for part in issue['loc']) or '(whole)'}: {issue['msg']}"
-                f" (found {issue['input']!r})"
+                f"  {'.'.join(str(part) for part in issue['loc']) or '(whole)'}: "
+                f"{_REASONS.get(issue['type'], issue['msg'])} (found {issue['input']!r})"
                 for issue in error.errors()
             ]
             raise ConfigError("settings do not fit:\n" + "\n".join(lines)) from error

@@ -10,7 +10,9 @@ NAMES = ("static", "orbit", "front")
 
 
 def config(**camera: float | bool) -> SequenceConfig:
-    return SequenceConfig(frames=12, width=64, height=64, camera=CameraConfig(**camera))
+    return SequenceConfig(
+        frames=12, width=64, height=64, camera=CameraConfig.model_validate(camera)
+    )
 
 
 def cloud(seed: int, frames: int = 12) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_a_file_gives_the_settings_and_an_empty_one_the_defaults(tmp_path: Path)
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["sed=1"], r"sed: Extra inputs are not permitted \(found 1\)"),
+        (["sed=1"], r"sed: there is no setting of this name \(found 1\)"),
         (["motion.minimum=-1"], r"motion.minimum: .*greater than or equal to 0 \(found -1\)"),
         (["motion.minimum=fast"], "motion.minimum: .*valid number"),
         (["seed"], "expected KEY=VALUE"),

@@ -1,0 +1,58 @@
+"""Every command explains itself, and a mistake ends in one sentence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+import orbit4d
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    group = typer.main.get_command(orbit4d.app)
+    stack: list[tuple[str, click.Command]] = [("orbit4d", group)]
+    while stack:
+        name, command = stack.pop()
+        if subcommands := getattr(command, "commands", None):
+            stack += [(f"{name} {sub}", found) for sub, found in subcommands.items()]
+        else:
+            yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=str)
+def test_help_has_an_example_that_names_the_command(name: str, command: click.Command) -> None:
+    text = f"{command.help or ''}\n{command.epilog or ''}"
+    assert "Example" in text
+    assert f"{name} " in text
+
+
+def test_all_stages_are_mounted() -> None:
+    names = {name for name, _ in commands()}
+    assert {"orbit4d build", "orbit4d report", "orbit4d shards check", "orbit4d train fit"} <= names
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["build", "/no/such/place"], "/no/such/place: no such file or folder"),
+        (["build", str(ROOT / ".ci")], "no file ends in .glb"),
+        (["build", str(ROOT), "--set", "render.sampels=1"], "render.sampels"),
+        (["build", str(ROOT), "--set", "seed"], "expected KEY=VALUE"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence_and_status_2(
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["orbit4d", *words, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit, match="2"):
+        orbit4d.main()
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
