@@ -18,6 +18,7 @@ class VideoUNetConfig(Config):
     temporal_convs: int = Field(default=1, ge=0, description="stacked per block; 4 as published")
     embedding: int = Field(default=256, ge=8, description="width of step, camera and m embeddings")
     context: int = Field(default=128, ge=8, description="width of the reference image's tokens")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in the residual blocks")
     head_width: int = Field(default=32, ge=4, description="channels per attention head")
 
     @model_validator(mode="after")

@@ -52,8 +52,7 @@ class Draws:
 
 def draw(config: TrainConfig, step: int, shape: torch.Size) -> Draws:
     """Draw for training step ``step``, on the CPU: the same on every device."""
-    generator = torch.Generator()
-    generator.manual_seed(int(rng_for(config.seed, "train step", step).integers(2**63)))
+    generator = torch.Generator().manual_seed(_step_seed(config, "draws", step))
     b = shape[0]
     share = config.data.static_share if "static" in config.data.sequences else 0.0
     share = share if "orbit" in config.data.sequences else 1.0
@@ -74,6 +73,10 @@ def learning_rate(config: OptimConfig, step: int, steps: int) -> float:
     if config.schedule == "constant":
         return config.lr * warm
     return config.lr * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _step_seed(config: TrainConfig, purpose: str, step: int) -> int:
+    return int(rng_for(config.seed, "train step", purpose, step).integers(2**63))
 
 
 class Trainer:
@@ -105,7 +108,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         draws = draw(self.config, self.done, batch.orbit.shape).to(self.device)
-        diffusion, motion = self._losses(batch.to(self.device).frozen(draws.frozen), draws)
+        with torch.random.fork_rng():  # dropout draws from the global generator
+            torch.manual_seed(_step_seed(self.config, "dropout", self.done))
+            diffusion, motion = self._losses(batch.to(self.device).frozen(draws.frozen), draws)
         loss = diffusion + self.config.loss.motion_weight * motion
         self._check("loss", loss, batch)
         self.optimizer.zero_grad(set_to_none=True)

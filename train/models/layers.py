@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _MAX_GROUPS = 32  # GroupNorm of the ModelScope and Stable Diffusion networks
+_PLACES = 32.0  # a grid's side in radians at the highest frequency
 _GROUP_WIDTH = 8  # narrow networks: no group of fewer channels
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -46,6 +47,29 @@ def two_layers(inputs: int, width: int, *, zero: bool = False) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, width), nn.SiLU(), zeroed(last) if zero else last)
 
 
+def place_code(h: int, w: int, like: Tensor) -> Float32[Tensor, "n c"]:
+    """Encode the places of an h x w grid, row by row, relative to its sides.
+
+    Attention has no other idea of where its tokens are, and a turning object moves across them.
+
+    Args:
+        h: rows.
+        w: columns.
+        like: a tensor (..., c) whose width and device are taken; half of c for each axis.
+    """
+    half = like.shape[-1] // 2
+    across, down = like.shape[-1] - half, half
+    y = (torch.arange(h, device=like.device) + 0.5) / h * _PLACES
+    x = (torch.arange(w, device=like.device) + 0.5) / w * _PLACES
+    code_y = _padded(sinusoid(y, down), down)[:, None].expand(h, w, down)
+    code_x = _padded(sinusoid(x, across), across)[None].expand(h, w, across)
+    return torch.cat([code_y, code_x], dim=-1).flatten(0, 1)
+
+
+def _padded(code: Tensor, width: int) -> Tensor:
+    return functional.pad(code, (0, width - code.shape[-1]))  # sinusoids come in pairs
+
+
 class StepEmbedding(nn.Module):
     """Diffusion step -> sinusoid -> two layers."""
 
@@ -62,12 +86,13 @@ class StepEmbedding(nn.Module):
 class ResBlock(nn.Module):
     """Two 3x3 convolutions; the embedding of each frame scales and shifts in between."""
 
-    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+    def __init__(self, inputs: int, outputs: int, width: int, dropout: float) -> None:
         super().__init__()
         self.norm_in = group_norm(inputs)
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.embed = nn.Linear(width, 2 * outputs)
         self.norm_out = group_norm(outputs)
+        self.dropout = nn.Dropout(dropout)
         self.conv_out = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
@@ -78,7 +103,7 @@ class ResBlock(nn.Module):
         scale, shift = self.embed(functional.silu(embedding))[..., None, None].chunk(2, dim=1)
         y = self.conv_in(functional.silu(self.norm_in(x)))
         y = self.norm_out(y) * (1 + scale) + shift
-        return self.skip(x) + self.conv_out(functional.silu(y))
+        return self.skip(x) + self.conv_out(self.dropout(functional.silu(y)))
 
 
 class TemporalConv(nn.Module):
@@ -116,10 +141,16 @@ class Attention(nn.Module):
         self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(
-        self, x: Float32[Tensor, "s n c"], context: Float32[Tensor, "s m d"] | None = None
+        self,
+        x: Float32[Tensor, "s n c"],
+        context: Float32[Tensor, "s m d"] | None = None,
+        place: Float32[Tensor, "n c"] | None = None,
     ) -> Float32[Tensor, "s n c"]:
-        """Attend; without a context, to the normalised tokens themselves."""
-        y = self.norm(x)
+        """Attend; without a context, to the normalised tokens themselves.
+
+        ``place`` is added to the normalised tokens; a context brings its own.
+        """
+        y = self.norm(x) if place is None else self.norm(x) + place
         source = y if context is None else context
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -157,9 +188,11 @@ class SpatialTransformer(nn.Module):
     ) -> Float32[Tensor, "f c h w"]:
         """Attend within each frame and to the context."""
         f, c, h, w = x.shape
-        tokens = self.among(x.flatten(2).transpose(1, 2))
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = self.among(tokens, place=place_code(h, w, tokens))
+        place = place_code(h, w, tokens).repeat(f // len(context), 1)
         by_clip = tokens.reshape(len(context), -1, c)  # the frames of a clip share its context
-        tokens = self.across(by_clip, context).reshape(f, h * w, c)
+        tokens = self.across(by_clip, context, place).reshape(f, h * w, c)
         return self.feed(tokens).transpose(1, 2).reshape(f, c, h, w)
 
 

@@ -21,6 +21,7 @@ from train.models.layers import (
     TemporalConv,
     TemporalTransformer,
     group_norm,
+    place_code,
     two_layers,
     zeroed,
 )
@@ -52,6 +53,7 @@ class ReferenceEncoder(nn.Module):
         """Encode; dropped images give the learnt token of absence everywhere."""
         grid = self.layers(functional.pixel_unshuffle(image, self.patch))
         tokens = self.norm(grid.flatten(2).transpose(1, 2))
+        tokens = tokens + place_code(*grid.shape[2:], tokens)
         kept = kept[:, None, None]
         return tokens * kept + self.absent * (1 - kept)
 
@@ -63,7 +65,7 @@ class Level(nn.Module):
         self, inputs: int, outputs: int, config: VideoUNetConfig, *, attention: bool
     ) -> None:
         super().__init__()
-        self.residual = ResBlock(inputs, outputs, config.embedding)
+        self.residual = ResBlock(inputs, outputs, config.embedding, config.dropout)
         self.conv_t = TemporalConv(outputs, config.temporal_convs)
         self.space = (
             SpatialTransformer(outputs, config.context, config.head_width) if attention else None
