@@ -89,14 +89,20 @@ def _rigid_fits(centred: Positions) -> tuple[np.ndarray, np.ndarray]:
         Rotation angles in degrees (k,), and residual distances (k, n).
     """
     first = centred[0]
-    u, _, vt = np.linalg.svd(np.einsum("ni,knj->kij", first, centred))
+    u, spread, vt = np.linalg.svd(np.einsum("ni,knj->kij", first, centred))
+    arc = _angle(np.cross(u[..., 0], vt[:, 0]), (u[..., 0] * vt[:, 0]).sum(axis=-1))
     handed = np.sign(np.linalg.det(u @ vt))
     u[..., -1] *= np.where(handed == 0, 1, handed)[:, None]
     rotation = u @ vt  # row vectors: pose = first @ rotation
-    cosine = (np.trace(rotation, axis1=1, axis2=2) - 1) / 2
-    angles = np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+    axis = (rotation - rotation.swapaxes(1, 2))[:, [1, 2, 0], [2, 0, 1]] / 2  # times the sine
+    angles = _angle(axis, (np.trace(rotation, axis1=1, axis2=2) - 1) / 2)
+    angles = np.where(spread[:, 1] <= 1e-9 * spread[:, 0], arc, angles)  # a line shows no roll
     residual = np.linalg.norm(centred - first @ rotation, axis=-1)
     return angles, residual
+
+
+def _angle(sine_vector: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+    return np.rad2deg(np.arctan2(np.linalg.norm(sine_vector, axis=-1), cosine))
 
 
 def busiest_window(points: Positions, times_s: np.ndarray, length_s: float) -> tuple[float, float]:
@@ -116,7 +122,9 @@ def busiest_window(points: Positions, times_s: np.ndarray, length_s: float) -> t
     steps = np.linalg.norm(np.diff(local, axis=0), axis=-1).mean(axis=1) + whole
     travelled = np.concatenate([[0.0], np.cumsum(steps)])
     last = max(float(times_s[-1]) - length_s, float(times_s[0]))
-    starts = np.append(times_s[times_s < last], last)
+    # What a window holds is linear in its start but where one of its ends meets a coarse time.
+    starts = np.union1d(times_s, times_s - length_s)
+    starts = np.append(starts[(starts >= times_s[0]) & (starts < last)], last)
     gained = np.interp(starts + length_s, times_s, travelled) - np.interp(
         starts, times_s, travelled
     )

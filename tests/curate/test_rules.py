@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from curate.config import CurateConfig
+from curate.motion import Motion
+from curate.rules import RULES, Decision, Facts, Rule, decide
+
+CONFIG = CurateConfig()  # the limits of the cases below are the defaults
+MOVES = Motion(
+    size=1.0,
+    motion=0.2,
+    drift=0.1,
+    rotation_deg=10.0,
+    deformation=0.1,
+    moved_most=0.5,
+    step=0.05,
+    step_share=0.1,
+    reach=1.0,
+)
+GOOD = Facts(duration_s=1.0, vertices=1000, motion=MOVES, margin_px=5.0)
+STILL = {"motion": 0.009, "moved_most": 0.09, "drift": 0.04}
+
+# rule -> (what differs from GOOD, the rejecting (value, limit, unit) or None)
+CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]] = {
+    "too_short": [
+        ({"duration_s": 0.0}, (0.0, 0.1, "s")),
+        ({"duration_s": np.nextafter(0.1, 0)}, (0.1, 0.1, "s")),
+        ({"duration_s": 0.1}, None),
+    ],
+    "too_long": [
+        ({"duration_s": 600.0}, None),
+        ({"duration_s": np.nextafter(600.0, 601)}, (600.0, 600.0, "s")),
+        ({"duration_s": 1e9}, (1e9, 600.0, "s")),
+    ],
+    "no_mesh": [
+        ({"vertices": 0}, (0, 1, "vertices")),
+        ({"vertices": 1}, None),
+    ],
+    "too_many_vertices": [
+        ({"vertices": 2_000_000}, None),
+        ({"vertices": 2_000_001}, (2_000_001, 2_000_000, "vertices")),
+    ],
+    "no_size": [
+        ({"size": 0.0}, (0.0, 0.0, "asset units")),
+        ({"size": 1e-30}, None),
+    ],
+    "leaves_frame": [
+        ({"reach": 4.0}, None),
+        ({"reach": np.nextafter(4.0, 5)}, (4.0, 4.0, "asset sizes")),
+        ({"reach": 70.0}, (70.0, 4.0, "asset sizes")),
+    ],
+    "teleport": [
+        ({"step": 0.5, "step_share": 0.6}, (0.6, 0.6, "share of the path")),
+        ({"step": np.nextafter(0.5, 0), "step_share": 1.0}, None),  # a small twitch
+        ({"step": 3.0, "step_share": np.nextafter(0.6, 0)}, None),  # fast, but not only once
+        ({"step": 3.0, "step_share": 1.0}, (1.0, 0.6, "share of the path")),
+    ],
+    "too_still": [
+        ({**STILL, "motion": 0.0, "moved_most": 0.0, "drift": 0.0}, (0.0, 0.01, "asset sizes")),
+        (STILL, (0.009, 0.01, "asset sizes")),
+        ({**STILL, "motion": 0.01}, None),
+        ({**STILL, "moved_most": 0.1}, None),  # a small part waves
+        ({**STILL, "drift": 0.05}, None),  # a car that drives
+        ({**STILL, "rotation_deg": 90.0, "step": 0.4}, (0.009, 0.01, "asset sizes")),
+    ],
+    "touches_border": [
+        ({"margin_px": 0.0}, None),
+        ({"margin_px": np.nextafter(0.0, -1)}, (0.0, 0.0, "px")),
+        ({"margin_px": -3.5}, (-3.5, 0.0, "px")),
+    ],
+}
+FLAT = [(rule, *case) for rule, cases in CASES.items() for case in cases]
+
+
+def facts(changes: dict[str, float]) -> Facts:
+    of_motion = {name: value for name, value in changes.items() if hasattr(MOVES, name)}
+    rest = {name: value for name, value in changes.items() if name not in of_motion}
+    return replace(GOOD, motion=replace(MOVES, **of_motion), **rest)
+
+
+def named(name: str) -> Rule:
+    return next(rule for rule in RULES if rule.__name__ == name)
+
+
+def test_every_rule_has_cases_on_both_sides() -> None:
+    assert list(CASES) == [rule.__name__ for rule in RULES]  # in the order in which they run
+    for name, cases in CASES.items():
+        assert {expected is None for _, expected in cases} == {True, False}, name
+
+
+def test_a_good_clip_passes_every_rule() -> None:
+    assert [rule(GOOD, CONFIG) for rule in RULES] == [None] * len(RULES)
+    assert decide(GOOD, CONFIG) is None
+
+
+@pytest.mark.parametrize(("rule", "changes", "expected"), FLAT)
+def test_the_limits(
+    rule: str, changes: dict[str, float], expected: tuple[float, float, str] | None
+) -> None:
+    clip = facts(changes)
+    decision = named(rule)(clip, CONFIG)
+    assert decide(clip, CONFIG) == decision  # no other rule has a word on these clips
+    if expected is None:
+        assert decision is None
+        return
+    assert decision is not None
+    assert decision.rule == rule
+    assert (decision.value, decision.limit, decision.unit) == pytest.approx(expected)
+    assert decision.sentence
+    assert "\n" not in decision.sentence
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_is_silent_about_what_was_not_measured(rule: Rule) -> None:
+    assert rule(Facts(duration_s=1.0), CONFIG) is None
+
+
+def test_the_settings_move_the_limits() -> None:
+    strict = CurateConfig.load(
+        None,
+        [
+            "clips.duration_min_s=2", "clips.duration_max_s=0.5", "geometry.vertices_max=999",
+            "motion.min=0.3", "motion.moved_most_min=0.6", "motion.drift_min=0.2",
+            "motion.jump_min=0.01", "motion.jump_share_min=0.05",
+            "boundary.reach_max=0.9", "boundary.margin_min_px=6",
+        ],
+    )  # fmt: skip
+    decisions = [decision for rule in RULES if (decision := rule(GOOD, strict)) is not None]
+    unmoved = {"no_mesh", "no_size"}  # these two have no setting
+    assert [decision.rule for decision in decisions] == [
+        name for name in CASES if name not in unmoved
+    ]
+
+
+def test_the_first_rule_in_order_gives_the_verdict() -> None:
+    everything = Facts(
+        duration_s=0.0,
+        vertices=0,
+        motion=replace(MOVES, size=0.0, reach=9.0, step=3.0, step_share=1.0),
+        margin_px=-1.0,
+    )
+    found = [rule(everything, CONFIG) for rule in RULES]
+    rejecting = [decision for decision in found if decision is not None]
+    assert len(rejecting) >= 5
+    assert decide(everything, CONFIG) == rejecting[0]
+    assert rejecting[0].rule == "too_short"
+    longer = replace(everything, duration_s=1.0)
+    assert decide(longer, CONFIG) == Decision(
+        "no_mesh", 0, 1, "vertices", "the clip shows no visible geometry"
+    )
+    outlined = replace(longer, vertices=8, motion=replace(MOVES, reach=9.0, step=3, step_share=1))
+    decision = decide(outlined, CONFIG)
+    assert decision is not None
+    assert decision.rule == "leaves_frame"  # before teleport: a far jump is out of the frame
