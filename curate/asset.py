@@ -6,6 +6,7 @@ clip it was at; the next one goes on from there.
 """
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
 from shards.sample import AssetMeta, ClipMeta, sample_key
+from shards.write import StagedSample
 
 _COARSE_STEP_S, _COARSE_MAX = 0.125, 128  # how finely a long clip is searched for its window
 
@@ -51,8 +53,8 @@ class Job:
         config: all settings.
         versions: of everything that decides the bytes of a sample.
         staging: folder of this asset's results.
-        finished: fingerprint of each sample of this asset that is in a committed shard: such a
-            clip is judged again but not rendered again.
+        finished: fingerprint of each sample of this asset that needs no rendering, because a
+            committed or withdrawn shard holds it: such a clip is only judged again.
     """
 
     source: Source
@@ -61,9 +63,19 @@ class Job:
     staging: Path
     finished: Mapping[str, str]
 
-    def holds(self, key: str) -> bool:
-        """Tell whether a sample is there: staged, or in a committed shard."""
-        return key in self.finished or (self.staging / f"{key}.tar").exists()
+    def holds(self, key: str, fingerprint: str) -> bool:
+        """Tell whether a sample is there, made from the same: in a shard, or staged."""
+        staged = StagedSample(key, self.staging / f"{key}.tar")
+        return fingerprint in (self.finished.get(key), staged.fingerprint())
+
+
+def stamp_of(file: Path) -> tuple[int, int] | None:
+    """Return a file's size and time of change in ns, to notice changes without reading it."""
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def done_file(staging: Path) -> Path:
@@ -91,14 +103,14 @@ def give_up(job: Job, reason: str) -> None:
 
 
 def _base(job: Job) -> dict[str, Any]:
-    stat = job.source.file.stat()
+    size, modified_ns = stamp_of(job.source.file) or (None, None)
     job.staging.mkdir(parents=True, exist_ok=True)
     return {
         "uid": job.source.uid,
         "path": job.source.path,
         "source": "local",
-        "bytes": stat.st_size,
-        "modified_ns": stat.st_mtime_ns,
+        "bytes": size,
+        "modified_ns": modified_ns,
         "format": job.source.file.suffix.lower().lstrip("."),
         "settings": basis_of(job.config, job.versions),
         "sample_key": "",
@@ -124,6 +136,7 @@ class _Asset:
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
         try:
+            _refuse_link_outside(self.job.source)
             inspection = inspect_file(self.job.source.file)
         except AssetError as error:
             return [self._whole(**_failure(error.stage, error.rule, str(error), error.detail))]
@@ -134,6 +147,7 @@ class _Asset:
             "format": inspection.format,
             "vertices": inspection.vertices,
             "triangles": inspection.triangles,
+            "companions": _companions(self.job.source.file.parent, inspection),
         }
         self.warnings += inspection.warnings
         if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
@@ -169,7 +183,11 @@ class _Asset:
         """Judge one clip, or take the verdict that an interrupted run left."""
         record = self.job.staging / f"c{clip.index:03d}.json"
         old = _read_record(record, self.base)
-        if old and old["verdict"] == "kept" and not self.job.holds(old["sample_key"]):
+        if (
+            old
+            and old["verdict"] == "kept"
+            and not self.job.holds(old["sample_key"], old["fingerprint"])
+        ):
             old = None
         row = old or self._base_row(clip) | self._judge(inspection, clip)
         if old is None:
@@ -181,16 +199,17 @@ class _Asset:
         limit = self.config.curate.clips.per_asset_max
         if limit is not None and self.kept >= limit:
             return _rejection("curate", _clip_limit(limit))
+        road = _ClipRoad(self, inspection, clip)
         try:
-            return _ClipRoad(self, inspection, clip).run()
+            return road.run()
         except BlenderFault as fault:
-            return _fault_fields("blender", fault)
+            return road.fields | _fault_fields(road.stage, fault)
         except AssetError as error:
-            return _failure(error.stage, error.rule, str(error), error.detail)
+            return road.fields | _failure(error.stage, error.rule, str(error), error.detail)
         except Exception as error:  # one clip's data must not stop a run; the trace goes on record
             trace = traceback.format_exc(limit=-4)
             sentence = f"{type(error).__name__}: {error}"
-            return _failure("curate", "internal_error", sentence, trace)
+            return road.fields | _failure(road.stage, "internal_error", sentence, trace)
 
     def _base_row(self, clip: ClipHeader) -> dict[str, Any]:
         return self.base | {
@@ -219,7 +238,8 @@ class _ClipRoad:
         self.clip = clip
         self.session = asset.session
         self.config = asset.config
-        self.fields: dict[str, Any] = {}
+        self.fields: dict[str, Any] = {}  # what is measured so far; kept even when a fault ends it
+        self.stage = "probe"
 
     def run(self) -> dict[str, Any]:
         """Return the row's fields from the verdict on."""
@@ -287,6 +307,7 @@ class _ClipRoad:
         kept |= {"sample_key": key, "fingerprint": fingerprint}
         if self.job.finished.get(key) == fingerprint:
             return kept
+        self.stage = "render"
         rendered = self.session.render(
             self.job.source.uid, self.clip.index, window_s, frame, self.config.render,
             self.config.seed,
@@ -325,10 +346,27 @@ class _ClipRoad:
                 "clip": self.clip.index,
                 "window_s": window_s,
                 "seed": self.config.seed,
+                "points": self.config.curate.geometry.probe_points_max,  # the frame rests on them
                 "render": self.config.render.model_dump(mode="json"),
                 "versions": dict(self.job.versions),
             }
         )
+
+
+def _refuse_link_outside(source: Source) -> None:
+    target = Path(os.path.realpath(source.file))
+    if not target.is_relative_to(source.root):
+        raise AssetError(
+            f"{source.path} is a link that leads out of its input folder; "
+            "put the file itself there, or give a folder that holds both",
+            rule="path_traversal", stage="source", detail=str(target),
+        )  # fmt: skip
+
+
+def _companions(folder: Path, inspection: Inspection) -> str:
+    """List the files that an asset consists of beside its main file, each with its stamp."""
+    names = [name for name, _ in inspection.companions]
+    return json.dumps([[name, *(stamp_of(folder / name) or (None, None))] for name in names])
 
 
 class _Rejected(Exception):
@@ -396,5 +434,5 @@ def _read_record(path: Path, base: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     row = json.loads(path.read_bytes())
-    same = all(row.get(name) == base.get(name) for name in ("settings", "sha256"))
+    same = all(row.get(name) == base.get(name) for name in ("settings", "sha256", "companions"))
     return row if same else None

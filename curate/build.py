@@ -1,5 +1,6 @@
 """The whole data half in one call: sources -> verdicts -> renders -> shards -> page."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -47,23 +48,25 @@ def build(inputs: list[Path], out: Path, config: BuildConfig, options: Options) 
     """
     sources = find_sources(inputs)
     run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
-    log = structlog.wrap_logger(
-        structlog.WriteLogger((out / "logs" / "build.jsonl").open("a")),
-        processors=[structlog.processors.TimeStamper("iso"), structlog.processors.JSONRenderer()],
-    )
-    log.info("start", sources=len(sources), workers=options.workers, versions=run.versions)
     started = time.monotonic()
-    try:
+    with contextlib.closing(run), (out / "logs" / "build.jsonl").open("a") as stream:
+        log = structlog.wrap_logger(
+            structlog.WriteLogger(stream),
+            processors=[
+                structlog.processors.TimeStamper("iso"),
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+        log.info("start", sources=len(sources), workers=options.workers, versions=run.versions)
+        run.begin()
         collector = Collector(run, sources)
-        missing = _sort_out(run, sources, collector)
+        missing = collector.take_over()
         log.info("plan", missing=len(missing))
         _work(run, missing, collector, options, log)
         collector.flush()
         run.finish({"assets": collector.assets, **collector.verdicts, "rules": collector.rules})
-    finally:
-        run.close()
+        log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
     write_report(out)
-    log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
     return collector
 
 
@@ -74,28 +77,14 @@ def plan(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -
         return Plan(0, 0, len(sources))
     run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
     try:
-        settled = sum(run.settled_rows(source) is not None for source in sources)
-        staged = sum(
-            run.settled_rows(source) is None and run.staged_rows(source) is not None
+        staged = sum(run.staged_rows(source) is not None for source in sources)
+        settled = sum(
+            run.staged_rows(source) is None and run.settled_rows(source) is not None
             for source in sources
         )
     finally:
         run.close()
     return Plan(settled, staged, len(sources) - settled - staged)
-
-
-def _sort_out(run: RunFolder, sources: list[Source], collector: Collector) -> list[Source]:
-    """Hand finished assets to the collector; return the others."""
-    missing = []
-    for source in sources:
-        if (rows := run.settled_rows(source)) is not None:
-            collector.settled(source, rows)
-        elif (rows := run.staged_rows(source)) is not None:
-            collector.finished(source, rows)
-        else:
-            run.reopen(source)
-            missing.append(source)
-    return missing
 
 
 def _work(
@@ -122,8 +111,7 @@ def _work(
         for job, fault in outcomes:
             if fault:
                 give_up(job, fault)
-            rows = run.staged_rows(job.source)
-            assert rows is not None, f"{job.source.path}: finished without a record"
+            rows = run.finished_rows(job.source)
             collector.finished(job.source, rows)
             verdicts = [row["verdict"] for row in rows]
             log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)

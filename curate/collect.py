@@ -5,12 +5,12 @@ on how many workers there were or what was interrupted.
 """
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 from curate import ledger
-from curate.run_folder import RunFolder
+from curate.run_folder import RunFolder, uid_of
 from curate.sources import Source
 from shards.write import StagedSample
 
@@ -24,12 +24,32 @@ class Collector:
         self.rules: Counter[str] = Counter()
         self.assets = 0
         self._order = sources
+        self._places = {source.uid: place for place, source in enumerate(sources)}
         self._next = 0
         self._ready: dict[str, list[dict[str, Any]] | None] = {}  # None: settled earlier
-        self._samples: list[StagedSample] = run.survivors()
-        self._bytes = sum(sample.path.stat().st_size for sample in self._samples)
+        self._waiting: dict[str, list[StagedSample]] = defaultdict(list)  # see _readmit
+        self._samples: list[StagedSample] = []
+        self._bytes = 0
         self._rows: list[dict[str, Any]] = []
         self._folders: list[Path] = []
+        for sample in run.survivors():
+            self._readmit(sample)
+
+    def take_over(self) -> list[Source]:
+        """Take what earlier runs finished; return the assets that are left to work on.
+
+        What is staged is a newer word than the ledger's: it goes first.
+        """
+        missing: list[Source] = []
+        for source in self._order:
+            if (rows := self.run.staged_rows(source)) is not None:
+                self.finished(source, rows)
+            elif (rows := self.run.settled_rows(source)) is not None:
+                self.settled(source, rows)
+            else:
+                self.run.reopen(source)
+                missing.append(source)
+        return missing
 
     def settled(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Note an asset that an earlier run finished."""
@@ -69,39 +89,52 @@ class Collector:
         while self._next < len(self._order) and self._order[self._next].uid in self._ready:
             source = self._order[self._next]
             rows = self._ready.pop(source.uid)
-            self._next += 1
             if rows is not None:
                 self._take(source, rows)
+            else:
+                for sample in self._waiting.pop(source.uid, []):
+                    self._add(sample)
+            self._next += 1
             if self._bytes >= self.run.writer.target_bytes:
                 self.flush()
 
     def _take(self, source: Source, rows: list[dict[str, Any]]) -> None:
+        """Line up an asset's new samples and rows, and let go of its samples that went stale."""
         wanted = {row["sample_key"]: row["fingerprint"] for row in rows if row["sample_key"]}
         self._withdraw_stale(source.uid, wanted)
         folder = self.run.staging(source)
+        there = {key: StagedSample(key, folder / f"{key}.tar") for key in wanted}
+        for sample in self._waiting.pop(source.uid, []):
+            if wanted.get(sample.key) == sample.fingerprint():
+                there[sample.key] = sample
+            else:
+                sample.path.unlink()
         for key in sorted(wanted):
-            path = folder / f"{key}.tar"
-            if key not in self.run.writer.keys and path.exists():
-                self._add(StagedSample(key, path))
+            if key not in self.run.writer.keys:
+                self._add(there[key])
         self._rows += rows
         self._folders.append(folder)
 
     def _withdraw_stale(self, uid: str, wanted: dict[str, str]) -> None:
         """Take back the shards that hold samples of this asset which no longer stand."""
-        stale = {
-            self.run.writer.keys[key].shard: key
-            for key, fingerprint in self.run.committed(uid).items()
-            if wanted.get(key) != fingerprint and key in self.run.writer.keys
-        }
-        for shard in sorted(stale):
+        packed = [self.run.writer.keys.get(key) for key in self.run.committed(uid)]
+        stale = [entry for entry in packed if entry and wanted.get(entry.key) != entry.fingerprint]
+        for shard in sorted({entry.shard for entry in stale}):
             held = {entry.key for entry in self.run.writer.keys.values() if entry.shard == shard}
-            gone = {
-                key
-                for key in held & self.run.committed(uid).keys()
-                if wanted.get(key) != self.run.committed(uid)[key]
-            }
-            for sample in self.run.writer.withdraw(shard, self.run.withdrawn(), held - gone):
-                self._add(sample)
+            keep = held - {entry.key for entry in stale}
+            for sample in self.run.writer.withdraw(shard, self.run.withdrawn(), keep):
+                self._readmit(sample)
+
+    def _readmit(self, sample: StagedSample) -> None:
+        """Pack a sample of a withdrawn shard again, at its asset's turn if that is yet to come.
+
+        Only then is it known whether the sample still stands.
+        """
+        uid = uid_of(sample.key)
+        if self._places.get(uid, -1) >= self._next:
+            self._waiting[uid].append(sample)
+        else:
+            self._add(sample)
 
     def _add(self, sample: StagedSample) -> None:
         self._samples.append(sample)

@@ -37,7 +37,7 @@ class Display:
             TimeElapsedColumn(),
             TextColumn("ETA"),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # a file may be called [/b].glb
             console=self.console,
             disable=not self.console.is_terminal,
         )

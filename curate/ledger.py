@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),  # what that rule measured
         ("limit", pa.float64()),  # what it was held against
         ("unit", pa.string()),
-        ("stage", pa.string()),  # where the verdict fell: source, inspect, probe, render, pack
+        ("stage", pa.string()),  # where the verdict fell: source, inspect, probe, render
         ("error", pa.string()),  # one sentence for people
         ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
         ("warnings", pa.string()),  # JSON list: missing textures, hidden collision meshes, ...
@@ -53,6 +53,7 @@ SCHEMA = pa.schema(
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
         ("modified_ns", pa.int64()),  # the file's time stamp, to notice changes without reading
+        ("companions", pa.string()),  # JSON list of [path, bytes, modified_ns]: textures, buffers
         ("settings", pa.string()),  # digest of the settings that decided
         ("licence", pa.string()),
         ("attribution", pa.string()),
@@ -67,6 +68,8 @@ SCHEMA = pa.schema(
         ("encode_s", pa.float64()),
     ]
 )
+
+_BLANK = dict.fromkeys(SCHEMA.names)  # parts of an older version may lack columns
 
 SCORES = (
     "motion",
@@ -108,7 +111,7 @@ def load(run: Path) -> list[dict[str, Any]]:
         table = pq.ParquetFile(path).read()
         fresh: dict[str, list[dict[str, Any]]] = {}
         for row in table.to_pylist():
-            fresh.setdefault(row["uid"], []).append(row)
+            fresh.setdefault(row["uid"], []).append(_BLANK | row)
         newest |= fresh
     rows = [row for asset in newest.values() for row in asset]
     return sorted(rows, key=lambda row: (row["path"], row["uid"], row["clip_index"]))

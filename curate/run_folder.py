@@ -7,10 +7,10 @@
 Whatever is killed when, the next run finds one of these states for every asset and goes on.
 """
 
+import contextlib
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from curate import ledger
-from curate.asset import basis_of, done_file
+from curate.asset import basis_of, done_file, stamp_of
 from curate.config import BuildConfig
 from curate.sources import Source
 from shards.errors import RunError
-from shards.files import dump_json, sha256_of, write_atomic
+from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
 from shards.sample import SCHEMA_VERSION
 from shards.write import ShardWriter, StagedSample
 
@@ -43,7 +43,7 @@ class RunFolder:
     def __init__(
         self, path: Path, config: BuildConfig, *, update: bool, retry_failed: bool
     ) -> None:
-        """Lock the folder and read its state.
+        """Lock the folder and read its state; nothing in it changes but leftovers go.
 
         Raises:
             RunError: another build has it, it was made with other settings and ``update`` is not
@@ -52,23 +52,46 @@ class RunFolder:
         self.path = path
         self.config = config
         self.versions = versions()
+        self.commit = _commit()
         self.basis = basis_of(config, self.versions)
         self.retry_failed = retry_failed
         try:
             for name in ("staging", "logs", "report"):
                 (path / name).mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
         except OSError as error:
             raise RunError(f"{path}: cannot be written: {error.strerror}") from error
-        self._lock = self._take_lock()
-        self._check_settings(update)
-        ledger.recover(path)
-        self.writer = ShardWriter(path, int(config.shards.target_mb * 2**20))
+        try:
+            self._check_settings(update)
+            self._read_state()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_state(self) -> None:
+        for folder in (self.path, self.withdrawn()):
+            clear_temporaries(folder)
+        ledger.recover(self.path)
+        self.writer = ShardWriter(self.path, int(self.config.shards.target_mb * 2**20))
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in ledger.load(path):
+        for row in ledger.load(self.path):
             self._rows[row["uid"]].append(row)
-        self._fingerprints: dict[str, dict[str, str]] = defaultdict(dict)
+        self._samples: dict[str, dict[str, str]] = defaultdict(dict)  # uid -> key -> fingerprint
         for entry in self.writer.keys.values():
-            self._fingerprints[entry.uid][entry.key] = entry.fingerprint
+            self._samples[entry.uid][entry.key] = entry.fingerprint
+        self._survivors: list[StagedSample] = []
+        for file in sorted(self.withdrawn().glob("*.tar")):
+            sample = StagedSample(file.stem, file)
+            if sample.key in self.writer.keys:  # the shard is still there, or there again
+                file.unlink()
+            else:
+                self._survivors.append(sample)
+                self._samples[uid_of(sample.key)][sample.key] = sample.fingerprint()
+
+    def begin(self) -> None:
+        """Put on record with which settings the folder is worked on from now on."""
+        document = self._document() | {"counts": {}, "complete": False}
+        write_atomic(self.path / "run.json", dump_json(document))
 
     def staging(self, source: Source) -> Path:
         """Name the staging folder of an asset."""
@@ -79,21 +102,33 @@ class RunFolder:
         return self.path / "staging" / ".withdrawn"
 
     def committed(self, uid: str) -> Mapping[str, str]:
-        """Return key -> fingerprint of an asset's samples in committed shards."""
-        return self._fingerprints.get(uid, {})
+        """Return key -> fingerprint of an asset's samples, as found when the folder was opened.
+
+        They lie in committed shards, or were in one that was withdrawn and wait for another.
+        """
+        return self._samples.get(uid, {})
 
     def settled_rows(self, source: Source) -> list[dict[str, Any]] | None:
-        """Return an asset's ledger rows if nothing has to be done for it."""
+        """Return an asset's ledger rows if nothing has to be done for it.
+
+        They must stand, and its samples must be exactly those that they tell of.
+        """
         rows = self._rows.get(source.uid)
-        return rows if rows and self._holds(source, rows) else None
+        if not rows or not self._hold(source, rows) or _kept(rows) != self.committed(source.uid):
+            return None
+        return rows
 
     def staged_rows(self, source: Source) -> list[dict[str, Any]] | None:
-        """Return the rows of an asset that is finished but not yet packed and entered."""
-        path = done_file(self.staging(source))
-        if not path.exists():
+        """Return the rows of an asset that an earlier run finished but did not enter."""
+        if not done_file(self.staging(source)).exists():
             return None
-        rows = json.loads(path.read_bytes())["rows"]
-        return rows if self._holds(source, rows) else None
+        rows = self.finished_rows(source)
+        there = all(self._has_sample(source, *item) for item in _kept(rows).items())
+        return rows if there and self._hold(source, rows) else None
+
+    def finished_rows(self, source: Source) -> list[dict[str, Any]]:
+        """Return the rows of an asset whose staging folder was just completed."""
+        return json.loads(done_file(self.staging(source)).read_bytes())["rows"]
 
     def reopen(self, source: Source) -> None:
         """Declare an asset's staging folder unfinished; clips that still hold stay in it."""
@@ -105,18 +140,18 @@ class RunFolder:
 
     def survivors(self) -> list[StagedSample]:
         """List samples of withdrawn shards that still have to be packed."""
-        files = sorted(self.withdrawn().glob("*.tar"))
-        waiting = [StagedSample(file.stem, file) for file in files]
-        for sample in waiting:
-            if sample.key in self.writer.keys:
-                sample.path.unlink()
-        return [sample for sample in waiting if sample.key not in self.writer.keys]
+        return list(self._survivors)
 
     def finish(self, counts: Mapping[str, Any]) -> None:
-        """Write the merged index, the compacted ledger and ``run.json``."""
+        """Write the merged index, the compacted ledger and ``run.json``.
+
+        Staged work on assets that were no input this time stays for a run that has them again.
+        """
         self.writer.finish()
         ledger.compact(self.path)
-        shutil.rmtree(self.path / "staging", ignore_errors=True)
+        for folder in (self.withdrawn(), self.path / "staging"):
+            with contextlib.suppress(OSError):  # not empty, or not there
+                folder.rmdir()
         document = self._document() | {"counts": dict(counts), "complete": True}
         write_atomic(self.path / "run.json", dump_json(document))
 
@@ -148,32 +183,46 @@ class RunFolder:
                     + "\nGive another --out, or --update to judge all clips anew and render those "
                     "that this changes"
                 )
-        write_atomic(path, dump_json(self._document() | {"counts": {}, "complete": False}))
 
     def _document(self) -> dict[str, Any]:
         settings = self.config.model_dump(mode="json")
-        return {"config": settings, "versions": self.versions, "commit": _commit()}
+        return {"config": settings, "versions": self.versions, "commit": self.commit}
 
-    def _holds(self, source: Source, rows: list[dict[str, Any]]) -> bool:
-        """Tell whether rows still stand: same settings, same file, and their samples are there."""
+    def _hold(self, source: Source, rows: list[dict[str, Any]]) -> bool:
+        """Tell whether rows still stand: same settings, same files."""
         if any(row["settings"] != self.basis for row in rows):
             return False
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
             return False
-        stat = source.file.stat()
-        first = rows[0]
-        if (stat.st_size, stat.st_mtime_ns) != (first["bytes"], first["modified_ns"]) and (
-            not first.get("sha256") or sha256_of(source.file) != first["sha256"]
-        ):
-            return False
-        return all(self._has_sample(source, row) for row in rows if row["verdict"] == "kept")
+        return _same_files(source, rows[0])
 
-    def _has_sample(self, source: Source, row: dict[str, Any]) -> bool:
-        key = row["sample_key"]
-        if self.committed(source.uid).get(key) == row["fingerprint"]:
-            return True
-        places = (self.staging(source), self.withdrawn())
-        return any((place / f"{key}.tar").exists() for place in places)
+    def _has_sample(self, source: Source, key: str, fingerprint: str) -> bool:
+        staged = StagedSample(key, self.staging(source) / f"{key}.tar")
+        return fingerprint in (self.committed(source.uid).get(key), staged.fingerprint())
+
+
+def uid_of(key: str) -> str:
+    """Return the asset that a sample's key names."""
+    return key.rpartition("-")[0]
+
+
+def _kept(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Return key -> fingerprint of the samples that rows tell of."""
+    return {row["sample_key"]: row["fingerprint"] for row in rows if row["verdict"] == "kept"}
+
+
+def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
+    """Tell whether an asset's files are those that a row rests on, reading only if need be."""
+    for name, *stamp in json.loads(row.get("companions") or "[]"):
+        if stamp_of(source.file.parent / name) != tuple(stamp):
+            return False
+    now = stamp_of(source.file)
+    if now is None or now == (row["bytes"], row["modified_ns"]):
+        return now is not None
+    try:
+        return row.get("sha256") == sha256_of(source.file)
+    except OSError:
+        return False
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,15 @@ class StagedSample:
 
     key: str
     path: Path
+
+    def fingerprint(self) -> str:
+        """Read what the sample was made from; an empty string if it is not there."""
+        if not self.path.exists():
+            return ""
+        with tarfile.open(self.path, "r:") as archive:
+            document = archive.extractfile(f"{self.key}.json")
+            assert document is not None
+            return SampleMeta.parse(document.read(), str(self.path)).fingerprint
 
 
 class ShardWriter:

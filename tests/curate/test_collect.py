@@ -1,0 +1,391 @@
+"""Nothing lost, nothing twice: whatever is killed when, the next build ends as if undisturbed."""
+
+import itertools
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate import ledger, sources
+from curate.collect import Collector
+from curate.config import BuildConfig
+from curate.sources import Source
+from shards.errors import SampleError
+from shards.files import sha256_of, temporary_for
+from shards.write import ShardWriter
+from tests.curate.staging import (
+    SETTINGS,
+    Killed,
+    build,
+    killed_at,
+    make_inputs,
+    open_run,
+    outcome,
+    samples,
+    verdicts,
+    work,
+)
+
+WORDS = {"a": "kept kept", "b": "rejected", "c": "kept failed", "d": "kept", "e": "kept"}
+BRIGHTER = BuildConfig.load(None, ["shards.target_mb=0.012", "render.engine.samples=9"])
+Action = Callable[[Path, Path], object]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see what a killed process leaves, not what a power cut leaves."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    return make_inputs(tmp_path / "in", **WORDS)
+
+
+def tars(run: Path) -> dict[str, str]:
+    return {path.name: sha256_of(path) for path in (run / "shards").iterdir()}
+
+
+def shard_of(run: Path, name: str) -> str:
+    with_writer = ShardWriter(run, 1)
+    return next(e.shard for e in with_writer.keys.values() if e.key.startswith(f"{name}-"))
+
+
+# order
+
+
+def test_the_order_of_finishing_does_not_show(inputs: Path, tmp_path: Path) -> None:
+    build(tmp_path / "in order", inputs)
+    expected = tars(tmp_path / "in order")
+    assert len(expected) == 3  # a | c d | e
+    for number, order in enumerate(itertools.islice(itertools.permutations(range(5)), 0, 120, 24)):
+        run = tmp_path / str(number)
+        build(run, inputs, shuffle=lambda missing, order=order: [missing[i] for i in order])
+        assert tars(run) == expected
+        assert outcome(run) == outcome(tmp_path / "in order")
+
+
+def test_nothing_is_packed_before_its_turn(inputs: Path, tmp_path: Path) -> None:
+    found = sources.find_sources([inputs])
+    run = open_run(tmp_path / "run")
+    collector = Collector(run, found)
+    for source in reversed(found[1:]):
+        work(run, source)
+        collector.finished(source, run.finished_rows(source))
+    assert not run.writer.keys
+    assert ledger.load(run.path) == []
+    work(run, found[0])
+    collector.finished(found[0], run.finished_rows(found[0]))
+    assert len(tars(run.path)) == 2  # a | c d; e does not fill a shard yet
+    collector.flush()
+    assert len(tars(run.path)) == 3
+    run.close()
+
+
+def test_every_row_is_counted_once(inputs: Path, tmp_path: Path) -> None:
+    found = sources.find_sources([inputs])
+    for _ in range(2):  # the first time all are done, the second time all are settled
+        run = open_run(tmp_path / "run")
+        collector = Collector(run, found)
+        for source in collector.take_over():
+            work(run, source)
+            collector.finished(source, run.finished_rows(source))
+        collector.flush()
+        run.close()
+        assert collector.assets == 5
+        assert collector.verdicts == {"kept": 5, "rejected": 1, "failed": 1}
+        assert collector.rules == {"a_rule": 2}
+
+
+def test_a_second_build_does_nothing(inputs: Path, tmp_path: Path) -> None:
+    assert build(tmp_path / "run", inputs) == [f"{name}.glb" for name in WORDS]
+    before = outcome(tmp_path / "run"), tars(tmp_path / "run")
+    assert build(tmp_path / "run", inputs) == []
+    assert (outcome(tmp_path / "run"), tars(tmp_path / "run")) == before
+
+
+# kills at named moments
+
+
+class Dies:
+    """Wraps a function: runs it, or not, and then the process is gone."""
+
+    def __init__(self, real: Callable[..., Any], before: bool, calls: int) -> None:
+        self.real, self.before, self.calls = real, before, calls
+
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        self.calls -= 1
+        if self.calls == 0 and self.before:
+            raise Killed
+        result = self.real(*args, **more)
+        if self.calls == 0:
+            raise Killed
+        return result
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("calls", [1, 2])
+@pytest.mark.parametrize("moment", ["commit", "append", "clear"])
+def test_a_flush_killed_between_its_steps(
+    moment: str,
+    calls: int,
+    before: bool,
+    inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build(tmp_path / "undisturbed", inputs)
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        if moment == "commit":
+            dying = Dies(ShardWriter.commit, before, calls)
+            patch.setattr(ShardWriter, "commit", lambda *args: dying(*args))
+        elif moment == "append":
+            patch.setattr(ledger, "append", Dies(ledger.append, before, calls))
+        else:
+            patch.setattr(shutil, "rmtree", Dies(shutil.rmtree, before, calls))
+        with pytest.raises(Killed):
+            build(run, inputs)
+    again = build(run, inputs)
+    assert len(again) < len(WORDS)  # what was staged is not done again
+    assert outcome(run) == outcome(tmp_path / "undisturbed")
+    assert tars(run) == tars(tmp_path / "undisturbed")
+
+
+# kills at every moment
+
+
+def change(inputs: Path) -> None:
+    """Give two assets of one shard, and one of another, other content."""
+    make_inputs(inputs, a="rejected kept", c="kept kept", d="kept rejected kept")
+
+
+SCENES: dict[str, tuple[Action, Action]] = {  # what comes before, what is killed and repeated
+    "first build": (lambda run, inputs: None, lambda run, inputs: build(run, inputs)),
+    "changed files": (
+        lambda run, inputs: (build(run, inputs), change(inputs)),
+        lambda run, inputs: build(run, inputs),
+    ),
+    "other settings": (
+        lambda run, inputs: build(run, inputs),
+        lambda run, inputs: build(run, inputs, BRIGHTER, update=True),
+    ),
+    "retry": (
+        lambda run, inputs: (build(run, inputs), make_inputs(inputs, c="kept kept")),
+        lambda run, inputs: build(run, inputs, retry_failed=True),
+    ),
+}
+
+
+@pytest.fixture(params=SCENES)
+def scene(
+    request: pytest.FixtureRequest, inputs: Path, tmp_path: Path
+) -> tuple[Path, Callable[[Path], object], int, object]:
+    """Give the folder before, what is done to it, in how many steps, and with what outcome."""
+    prepare, act = SCENES[request.param]
+    start, done = tmp_path / "start", tmp_path / "done"
+    prepare(start, inputs)
+    start.mkdir(exist_ok=True)
+    shutil.copytree(start, done)
+    with killed_at(10**9) as steps:
+        act(done, inputs)
+    return start, lambda run: act(run, inputs), steps[0], outcome(done)
+
+
+def check_killed(
+    scene: tuple[Path, Callable[[Path], object], int, object], kills: Iterable[tuple[int, ...]]
+) -> None:
+    start, act, _, expected = scene
+    for steps in kills:
+        run = start.with_name("killed")
+        shutil.copytree(start, run)
+        for step in steps:
+            with killed_at(step):
+                act(run)
+            samples(run)  # at any time: no sample twice, and each of them whole
+        act(run)
+        assert outcome(run) == expected, f"killed after {steps} changes to the disk"
+        shutil.rmtree(run)
+
+
+def test_killed_at_some_moments(
+    scene: tuple[Path, Callable[[Path], object], int, object],
+) -> None:
+    steps = scene[2]
+    assert steps > 40
+    check_killed(scene, [(step,) for step in range(steps // 2, steps, 13)])
+
+
+@pytest.mark.slow
+def test_killed_at_every_moment(
+    scene: tuple[Path, Callable[[Path], object], int, object],
+) -> None:
+    check_killed(scene, [(step,) for step in range(scene[2])])
+
+
+@pytest.mark.slow
+def test_killed_again_while_it_recovers(
+    scene: tuple[Path, Callable[[Path], object], int, object],
+) -> None:
+    draw = random.Random(0)
+    kills = [(draw.randrange(scene[2]), draw.randrange(scene[2] // 2)) for _ in range(60)]
+    check_killed(scene, kills)
+
+
+# assets that change
+
+
+def test_a_changed_asset_takes_back_its_samples_and_no_others(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    before, untouched = samples(run), tars(run)[f"{shard_of(run, 'a')}.tar"]
+    gone = shard_of(run, "d")
+    assert gone == shard_of(run, "c")
+    make_inputs(inputs, d="rejected kept")
+    assert build(run, inputs) == ["d.glb"]
+    packed, rows = outcome(run)
+    others = {key: sha for key, sha in before.items() if not key.startswith("d-")}
+    assert {key: sha for key, sha in packed.items() if not key.startswith("d-")} == others
+    assert [row[1:3] for row in rows if row[0] == "d.glb"] == [(0, "rejected"), (1, "kept")]
+    assert tars(run)[f"{shard_of(run, 'a')}.tar"] == untouched
+    assert f"{gone}.tar" not in tars(run)  # withdrawn, and its name is not used again
+
+
+def test_two_changed_assets_of_one_shard(inputs: Path, tmp_path: Path) -> None:
+    build(tmp_path / "run", inputs)
+    assert shard_of(tmp_path / "run", "c") == shard_of(tmp_path / "run", "d")
+    make_inputs(inputs, c="kept kept", d="kept kept")
+    assert build(tmp_path / "run", inputs) == ["c.glb", "d.glb"]
+    build(tmp_path / "fresh", inputs)
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "fresh")
+
+
+def test_an_asset_that_changes_while_its_old_sample_waits_to_be_packed_again(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    make_inputs(inputs, c="rejected kept")
+    with monkeypatch.context() as patch:  # d's sample was taken back beside c's
+        dying = Dies(ShardWriter.withdraw, before=False, calls=1)
+        patch.setattr(ShardWriter, "withdraw", lambda *args: dying(*args))
+        with pytest.raises(Killed):
+            build(run, inputs)
+    assert [path.name[0] for path in (run / "staging" / ".withdrawn").iterdir()] == ["d"]
+    make_inputs(inputs, d="kept rejected kept")
+    assert build(run, inputs) == ["d.glb"]
+    build(tmp_path / "fresh", inputs)
+    assert outcome(run) == outcome(tmp_path / "fresh")
+
+
+def test_half_a_sample_of_a_withdrawn_shard_is_cleared_away(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    expected = outcome(run)
+    withdrawn = run / "staging" / ".withdrawn"
+    withdrawn.mkdir(parents=True)
+    for path in (withdrawn / "d-0123456789-000.tar", run / "run.json", run / "index.parquet"):
+        temporary_for(path).write_bytes(b"half")
+    assert build(run, inputs) == []
+    assert outcome(run) == expected
+
+
+def test_withdrawn_samples_of_assets_that_are_no_input_any_more_stay_in_the_run(
+    inputs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    before = samples(run)
+    make_inputs(inputs, c="rejected rejected")
+    build(run, [inputs / "c.glb"])
+    after = {key: sha for key, sha in before.items() if not key.startswith("c-")}
+    assert outcome(run)[0] == after
+
+
+def test_an_asset_that_cannot_be_read_any_more_loses_its_samples(
+    inputs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    make_inputs(inputs, a="failed", e="rejected")
+    build(run, inputs)
+    packed, rows = outcome(run)
+    assert {key[0] for key in packed} == {"c", "d"}
+    assert [row[2] for row in rows if row[0] == "a.glb"] == ["failed"]
+
+
+def test_back_and_forth_between_settings(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    expected = outcome(run)
+    for step in (45, 90):
+        with killed_at(step):
+            build(run, inputs, BRIGHTER, update=True)
+        build(run, inputs, SETTINGS, update=True)
+        assert outcome(run) == expected
+
+
+def test_what_was_staged_for_other_inputs_waits_for_them(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with killed_at(60):
+        build(run, inputs, shuffle=lambda missing: missing[::-1])
+    done = {path.parent.name[0] for path in run.glob("staging/*/asset.json")}
+    assert done
+    assert "a" not in done
+    build(run, [inputs / "a.glb"])
+    assert {row[0] for row in verdicts(run)} == {"a.glb"}
+    again = build(run, inputs)
+    assert {path[0] for path in again} == set(WORDS) - done - {"a"}
+    build(tmp_path / "fresh", inputs)
+    assert outcome(run) == outcome(tmp_path / "fresh")
+
+
+def test_a_sample_without_its_row_reopens_the_asset(inputs: Path, tmp_path: Path) -> None:
+    # A retry was packed, killed before its rows were entered, and its staging is gone.
+    run = tmp_path / "run"
+    build(run, make_inputs(inputs, e="failed"))
+    old_rows = [row for row in ledger.load(run) if row["path"] == "e.glb"]
+    make_inputs(inputs, e="kept")
+    build(run, inputs)
+    expected = outcome(run)
+    stat = (inputs / "e.glb").stat()
+    rows = [row | {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns} for row in old_rows]
+    ledger.append(run, rows, ledger.next_number(run))
+    assert build(run, inputs) == ["e.glb"]
+    assert outcome(run) == expected
+
+
+def test_a_retry_that_fails_again_is_entered_again(inputs: Path, tmp_path: Path) -> None:
+    build(tmp_path / "run", inputs)
+    before = outcome(tmp_path / "run")
+    assert build(tmp_path / "run", inputs, retry_failed=True) == ["c.glb"]
+    assert outcome(tmp_path / "run") == before
+
+
+def test_a_kept_row_whose_sample_is_nowhere_stops_the_build(inputs: Path, tmp_path: Path) -> None:
+    found = sources.find_sources([inputs])
+    run = open_run(tmp_path / "run")
+    collector = Collector(run, found)
+    work(run, found[0])
+    for path in run.staging(found[0]).glob("*-000.tar"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"a-.*-000\.tar"):
+        collector.finished(found[0], run.finished_rows(found[0]))
+    run.close()
+
+
+def test_a_staged_file_that_is_no_sample_is_not_packed(inputs: Path, tmp_path: Path) -> None:
+    found: list[Source] = sources.find_sources([inputs])
+    run = open_run(tmp_path / "run")
+    collector = Collector(run, found)
+    work(run, found[0])
+    for path in run.staging(found[0]).glob("*.tar"):
+        path.write_bytes(bytes(10_000))
+    with pytest.raises(SampleError, match="a-"):
+        collector.finished(found[0], run.finished_rows(found[0]))
+    assert tars(tmp_path / "run") == {}
+    run.close()
