@@ -25,6 +25,7 @@ from shards.config import Config
 
 _POLL_S = 0.2
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
+_SCRATCH = "orbit4d-scratch-"  # then the owner's process id
 _ROOT = Path(__file__).resolve().parents[1]
 
 FaultKind = Literal["crash", "timeout", "memory", "load", "error"]
@@ -76,7 +77,8 @@ class BlenderProcess:
         """
         self.config = config
         self.readable = [str(path.resolve()) for path in readable]
-        self.scratch = Path(tempfile.mkdtemp(prefix="orbit4d-"))
+        _clear_orphans()
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
         self.blender_version = ""
         self.started = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -214,3 +216,11 @@ class BlenderProcess:
             return psutil.Process(self._process.pid).memory_info().rss / 2**20
         except psutil.Error:
             return 0.0
+
+
+def _clear_orphans() -> None:
+    """Remove scratch folders whose owner was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
