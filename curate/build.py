@@ -8,7 +8,8 @@ from pathlib import Path
 
 import structlog
 
-from curate.asset import Job, give_up
+from curate.asset import give_up
+from curate.clip import Job
 from curate.cluster import Outcome, run_here, run_on_ray
 from curate.collect import Collector
 from curate.config import BuildConfig

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from curate.asset import Job, process
+from curate.asset import process
+from curate.clip import Job
 from render.config import LimitConfig
 from render.runner import BlenderProcess
 from render.session import BlenderSession

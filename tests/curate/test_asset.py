@@ -1,104 +1,92 @@
-"""One asset's road through faults of Blender: each costs one clip and is named in its row."""
+"""The road of an asset as far as it goes without Blender."""
 
 import json
-import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curate.asset import Job, done_file, process
+from curate import ledger
+from curate.asset import done_file, give_up, process
+from curate.clip import Job
 from curate.config import BuildConfig
-from curate.run_folder import versions
-from curate.sources import find_sources
+from curate.sources import Source, find_sources
 from render.runner import BlenderProcess
 from render.session import BlenderSession
-from tests.render.make_gltf import moving_cube
+from tests.curate.staging import sample_bytes
 
-pytestmark = pytest.mark.blender
-SMALL = [
-    "render.sequences.width=32", "render.sequences.height=32", "render.sequences.frames=4",
-    "render.engine.samples=1",
-]  # fmt: skip
+CONFIG = BuildConfig()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    inputs = tmp_path / "inputs"
-    inputs.mkdir()
-    moving_cube(inputs / "cube.gltf")
-    return inputs
+def session(tmp_path: Path) -> Iterator[BlenderSession]:
+    with BlenderProcess(CONFIG.limits.worker, [tmp_path]) as blender:
+        yield BlenderSession(blender, CONFIG.limits)
+        assert not blender.is_running()  # it starts with the first request; none was sent
 
 
-@pytest.fixture
-def blender(folder: Path) -> Iterator[BlenderProcess]:
-    with BlenderProcess(BuildConfig().limits.worker, [folder]) as process_:
-        yield process_
+def job_for(source: Source, staging: Path, **finished: str) -> Job:
+    return Job(source, CONFIG, {"orbit4d": "0"}, staging / source.uid, finished)
 
 
-def run(folder: Path, blender: BlenderProcess, *settings: str) -> list[dict[str, Any]]:
-    config = BuildConfig.load(None, [*SMALL, *settings])
-    (source,) = find_sources([folder])
-    staging = folder.parent / "staging"
-    job = Job(source, config, versions(), staging, {})
-    process(job, BlenderSession(blender, config.limits))
-    return json.loads(done_file(staging).read_bytes())["rows"]
+def only_row(job: Job) -> dict[str, Any]:
+    (row,) = json.loads(done_file(job.staging).read_bytes())["rows"]
+    assert row.keys() <= set(ledger.SCHEMA.names)
+    assert (row["uid"], row["path"]) == (job.source.uid, job.source.path)
+    assert row["clip_index"] == -1
+    return row
 
 
-def test_a_crash_while_rendering_costs_that_clip_alone(
-    folder: Path, blender: BlenderProcess
+def test_a_file_that_is_no_model_fails_with_its_stage_and_reason(
+    tmp_path: Path, session: BlenderSession
 ) -> None:
-    def shoot() -> None:
-        images = blender.scratch / "images"
-        while not list(images.glob("*.png")):
-            time.sleep(0.001)
-        assert blender._process is not None
-        os.kill(blender._process.pid, signal.SIGABRT)
-
-    threading.Thread(target=shoot, daemon=True).start()
-    first, second = run(
-        folder, blender, "render.engine.samples=4096", "render.sequences.names=[front]"
-    )
-    assert (first["verdict"], first["rule"], first["stage"]) == (
-        "failed", "blender_crashed", "render",
-    )  # fmt: skip
-    assert "SIGABRT during render" in first["error"]
-    assert "Aborted" in first["log_tail"]
-    assert first["motion"] is not None  # what was measured before stays on record
-    assert (second["verdict"], second["clip_name"]) == ("kept", "lift")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "note.glb").write_text("no model")
+    (source,) = find_sources([tmp_path / "in"])
+    job = job_for(source, tmp_path / "out")
+    process(job, session)
+    row = only_row(job)
+    assert (row["verdict"], row["stage"], row["rule"]) == ("failed", "inspect", "wrong_type")
+    assert row["bytes"] == 8
 
 
-def test_a_time_limit_fails_each_clip_that_breaks_it(folder: Path, blender: BlenderProcess) -> None:
-    rows = run(
-        folder, blender, "render.engine.samples=4096", "limits.render_timeout_s=0.2",
-        "render.sequences.width=1024", "render.sequences.height=1024",
-    )  # fmt: skip
-    assert [row["rule"] for row in rows] == ["blender_timeout"] * 2
-    assert all("render took longer than 0.2 s" in row["error"] for row in rows)
-
-
-def test_clips_on_record_are_not_done_again(folder: Path, blender: BlenderProcess) -> None:
-    before = run(folder, blender)
-    staging = folder.parent / "staging"
-    done_file(staging).unlink()
-    record = staging / "c001.json"
-    record.unlink()
-    stamp = (staging / "c000.json").stat().st_mtime_ns
-    after = run(folder, blender)
-    assert (staging / "c000.json").stat().st_mtime_ns == stamp
-    names = ("clip_index", "verdict", "fingerprint", "motion_magnitude")
-    assert [[row[n] for n in names] for row in after] == [[row[n] for n in names] for row in before]
-
-
-def test_the_clip_limit_leaves_a_row_for_every_other_clip(
-    folder: Path, blender: BlenderProcess
+def test_a_file_that_vanished_fails_and_does_not_stop_the_run(
+    tmp_path: Path, session: BlenderSession
 ) -> None:
-    rows = run(folder, blender, "curate.clips.per_asset_max=1")
-    assert [(row["verdict"], row["rule"]) for row in rows] == [
-        ("kept", ""),
-        ("rejected", "clip_limit"),
-    ]
+    source = Source("x-0", "x.glb", tmp_path / "x.glb", tmp_path)
+    job = job_for(source, tmp_path / "out")
+    process(job, session)
+    assert (only_row(job)["verdict"], only_row(job)["rule"]) == ("failed", "missing_file")
+    give_up(job, "2 workers died over this asset")
+    assert (only_row(job)["verdict"], only_row(job)["rule"]) == ("failed", "worker_died")
+
+
+def test_a_link_that_leads_out_of_the_input_folder_is_not_read(
+    tmp_path: Path, session: BlenderSession
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "private.glb").write_bytes(b"glTF")
+    (tmp_path / "in" / "link.glb").symlink_to("../private.glb")
+    (tmp_path / "in" / "loop.glb").symlink_to("loop.glb")
+    sources = {source.path: source for source in find_sources([tmp_path / "in"])}
+    expected = {"link.glb": ("source", "path_traversal"), "loop.glb": ("inspect", "")}
+    for path, (stage, rule) in expected.items():
+        job = job_for(sources[path], tmp_path / "out")
+        process(job, session)
+        row = only_row(job)
+        assert (row["verdict"], row["stage"]) == ("failed", stage)
+        assert rule in row["rule"]
+        assert "sha256" not in row
+
+
+def test_a_job_holds_a_sample_that_was_made_from_the_same(tmp_path: Path) -> None:
+    source = Source("x-0", "x.glb", tmp_path / "x.glb", tmp_path)
+    job = job_for(source, tmp_path, **{"x-0-000": "f0"})
+    job.staging.mkdir()
+    (job.staging / "x-0-001.tar").write_bytes(sample_bytes("x-0", 1, "f1"))
+    assert job.holds("x-0-000", "f0")
+    assert not job.holds("x-0-000", "f1")
+    assert job.holds("x-0-001", "f1")
+    assert not job.holds("x-0-001", "f0")
+    assert not job.holds("x-0-002", "f0")
