@@ -116,4 +116,4 @@ def _work(
             collector.finished(job.source, rows)
             verdicts = [row["verdict"] for row in rows]
             log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)
-            display.advance(job.source.path)
+            display.advance(job.source.path, rows)
