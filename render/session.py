@@ -96,7 +96,7 @@ class BlenderSession:
         self.process.recycle_if_due()
         self._request = {
             "op": "load",
-            "path": str(path.resolve()),
+            "path": str(path.absolute()),  # not resolved: companions lie beside the link
             "format": file_format,
             "clip_durations_s": clip_durations_s,
         }

@@ -6,10 +6,10 @@ Needs no assets: the clips are random, which costs as much as real ones. The who
 
 import resource
 
+from tests.bench.harness import arguments, cpu_seconds, report, seconds
 from train.config import TrainConfig
 from train.data import ClipBatch
 from train.presets import preset
-from tests.bench.harness import arguments, cpu_seconds, report, seconds
 
 
 def main() -> None:
