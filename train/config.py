@@ -43,6 +43,9 @@ class DataConfig(Config):
 
     size: int = Field(default=32, ge=4, description="side of the images, pixels")
     frames: int = Field(default=24, ge=1, description="T of a clip, spread evenly over the orbit")
+    train_frames: int | None = Field(
+        default=None, ge=1, description="of a clip in one step, drawn anew each time; none: all"
+    )
     sequences: tuple[Literal["orbit", "static"], ...] = Field(
         default=("orbit", "static"), min_length=1, description="both: moving and frozen clips"
     )
@@ -64,6 +67,9 @@ class NoiseConfig(Config):
     beta_stop: float = Field(default=0.012, gt=0, lt=1, description="sqrt_linear")
     zero_terminal_snr: bool = Field(default=True, description="the last step is pure noise")
     target: Literal["eps", "v", "x0"] = "v"
+    feed: Literal["noisy", "estimate"] = Field(
+        default="noisy", description="what the network sees: the noisy clip, or its linear estimate"
+    )
 
     @model_validator(mode="after")
     def _target_is_defined(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -38,9 +38,13 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """Clips stacked: ``orbit`` and ``static`` have the same cameras; colours in [-1, 1]."""
+    """Clips stacked: ``orbit`` and ``static`` have the same cameras; colours in [-1, 1].
+
+    ``image`` is the first image of the whole clip, which models are given.
+    """
 
     keys: tuple[str, ...]
+    image: Float32[Tensor, "b c h w"]
     orbit: Float32[Tensor, "b t c h w"]
     static: Float32[Tensor, "b t c h w"]
     camera: Float32[Tensor, "b t 4 4"]
@@ -48,19 +52,28 @@ class ClipBatch:
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Move to a device."""
-        tensors = (self.orbit, self.static, self.camera, self.motion)
+        tensors = (self.image, self.orbit, self.static, self.camera, self.motion)
         return ClipBatch(self.keys, *(tensor.to(device) for tensor in tensors))
 
     def frozen(self, where: Bool[Tensor, " b"]) -> "ClipBatch":
         """Replace some clips by their frozen twins, which have m = 0."""
         orbit = torch.where(where[:, None, None, None, None], self.static, self.orbit)
-        return ClipBatch(self.keys, orbit, self.static, self.camera, self.motion * ~where)
+        motion = self.motion * ~where  # both twins begin with the same image
+        return ClipBatch(self.keys, self.image, orbit, self.static, self.camera, motion)
+
+    def at_frames(self, frames: Int64[Tensor, "b s"]) -> "ClipBatch":
+        """Take out some frames of each clip."""
+        clip = torch.arange(len(frames), device=frames.device)[:, None]
+        orbit, static, camera = (
+            part[clip, frames] for part in (self.orbit, self.static, self.camera)
+        )
+        return ClipBatch(self.keys, self.image, orbit, static, camera, self.motion)
 
     def conditions(self, keep: Bool[Tensor, "b k"] | None = None) -> Conditions:
         """Give what a model may know: the first image, the cameras, m; all kept by default."""
         if keep is None:
             keep = torch.ones(len(self.keys), 3, dtype=torch.bool, device=self.motion.device)
-        return Conditions(self.orbit[:, 0], self.camera, self.motion, keep)
+        return Conditions(self.image, self.camera, self.motion, keep)
 
 
 def scaled_motion(meta: SampleMeta, scale: float) -> float:
@@ -151,9 +164,11 @@ def open_clips(
 
 def stacked(clips: list[Clip]) -> ClipBatch:
     """Collate."""
+    orbit = _colours([clip.orbit for clip in clips])
     return ClipBatch(
         keys=tuple(clip.key for clip in clips),
-        orbit=_colours([clip.orbit for clip in clips]),
+        image=orbit[:, 0],
+        orbit=orbit,
         static=_colours([clip.static for clip in clips]),
         camera=torch.from_numpy(np.stack([clip.camera for clip in clips])),
         motion=torch.tensor([clip.motion for clip in clips], dtype=torch.float32),

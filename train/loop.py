@@ -41,19 +41,25 @@ class Draws:
     """All randomness of one step."""
 
     frozen: Bool[Tensor, " b"]
+    frames: Int64[Tensor, "b s"]  # rising
     keep: Bool[Tensor, "b k"]
     step: Int64[Tensor, " b"]
     eps: Float32[Tensor, "b t c h w"]
 
     def to(self, device: torch.device) -> "Draws":
         """Move to a device."""
-        return Draws(*(part.to(device) for part in (self.frozen, self.keep, self.step, self.eps)))
+        parts = (self.frozen, self.frames, self.keep, self.step, self.eps)
+        return Draws(*(part.to(device) for part in parts))
 
 
 def draw(config: TrainConfig, step: int, shape: torch.Size) -> Draws:
-    """Draw for training step ``step``, on the CPU: the same on every device."""
+    """Draw for training step ``step``, on the CPU: the same on every device.
+
+    ``shape`` is that of the whole clips, (b, t, c, h, w).
+    """
     generator = torch.Generator().manual_seed(_step_seed(config, "draws", step))
-    b = shape[0]
+    b, t = shape[:2]
+    taken = min(config.data.train_frames or t, t)
     share = config.data.static_share if "static" in config.data.sequences else 0.0
     share = share if "orbit" in config.data.sequences else 1.0
     dropped = torch.tensor([getattr(config.drop, name) for name in CONDITIONS])
@@ -63,7 +69,8 @@ def draw(config: TrainConfig, step: int, shape: torch.Size) -> Draws:
         frozen=torch.rand(b, generator=generator) < share,
         keep=torch.rand(b, len(CONDITIONS), generator=generator) >= dropped,
         step=torch.where(last, config.noise.steps - 1, noise_step),
-        eps=torch.randn(shape, generator=generator),
+        frames=torch.rand(b, t, generator=generator).argsort(dim=1)[:, :taken].sort(dim=1).values,
+        eps=torch.randn((b, taken, *shape[2:]), generator=generator),
     )
 
 
@@ -110,7 +117,8 @@ class Trainer:
         draws = draw(self.config, self.done, batch.orbit.shape).to(self.device)
         with torch.random.fork_rng():  # dropout draws from the global generator
             torch.manual_seed(_step_seed(self.config, "dropout", self.done))
-            diffusion, motion = self._losses(batch.to(self.device).frozen(draws.frozen), draws)
+            taken = batch.to(self.device).frozen(draws.frozen).at_frames(draws.frames)
+            diffusion, motion = self._losses(taken, draws)
         loss = diffusion + self.config.loss.motion_weight * motion
         self._check("loss", loss, batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -125,7 +133,8 @@ class Trainer:
 
     def _losses(self, batch: ClipBatch, draws: Draws) -> tuple[Tensor, Tensor]:
         noisy = self.schedule.noisy(batch.orbit, draws.eps, draws.step)
-        output = self.model(noisy, draws.step, batch.conditions(draws.keep))
+        shown = self.schedule.shown(noisy, draws.step)
+        output = self.model(shown, draws.step, batch.conditions(draws.keep))
         goal = self.schedule.goal(batch.orbit, draws.eps, draws.step)
         diffusion = diffusion_loss(output, goal).mean()
         if not self.config.loss.motion_weight:

@@ -1,7 +1,10 @@
-"""Noise schedules, and what the network is asked for: eps, v or x0.
+"""Noise schedules, what the network is shown, and what it is asked for: eps, v or x0.
 
 A noisy clip is ``x_s = signal[s] * x0 + noise[s] * eps`` with signal^2 = alpha-bar and
 signal^2 + noise^2 = 1. Step 0 has the least noise.
+
+Clips lie over white, so for target x0 and feed "estimate" colours count from white, in units of
+their usual spread: a network that answers 0 draws an empty picture.
 """
 
 from dataclasses import dataclass
@@ -14,7 +17,11 @@ from torch import Tensor
 
 from train.config import NoiseConfig
 
+_WHITE = 1.0
+_SPREAD = 0.5  # root mean square distance of a clip's colours from white, about
+
 Target = Literal["eps", "v", "x0"]
+Feed = Literal["noisy", "estimate"]
 
 _COSINE_OFFSET = 0.008  # Nichol and Dhariwal 2021, eq. 17
 _BETA_MAX = 0.999
@@ -49,6 +56,7 @@ class Schedule:
     signal: Float32[Tensor, " s"]
     noise: Float32[Tensor, " s"]
     target: Target
+    feed: Feed
 
     @classmethod
     def build(cls, config: NoiseConfig, device: torch.device | None = None) -> "Schedule":
@@ -58,7 +66,7 @@ class Schedule:
             torch.tensor(np.sqrt(part), dtype=torch.float32, device=device)
             for part in (bar, 1 - bar)
         )
-        return cls(signal, noise, config.target)
+        return cls(signal, noise, config.target, config.feed)
 
     def at(self, step: Int64[Tensor, " b"]) -> tuple[Tensor, Tensor]:
         """Give signal and noise of every clip, shaped (b, 1, 1, 1, 1)."""
@@ -73,12 +81,27 @@ class Schedule:
         signal, noise = self.at(step)
         return signal * x0 + noise * eps
 
+    def shown(
+        self, noisy: Float32[Tensor, "b *n"], step: Int64[Tensor, " b"]
+    ) -> Float32[Tensor, "b *n"]:
+        """Give what the network sees of a noisy clip.
+
+        The estimate is the best linear one under an independent prior per colour, mean white. At
+        little noise it is the clip; at pure noise it is empty, where the noisy clip itself would
+        fill a small network's channels with numbers that say nothing.
+        """
+        if self.feed == "noisy":
+            return noisy
+        signal, noise = self.at(step)
+        weight = signal * _SPREAD**2 / (signal**2 * _SPREAD**2 + noise**2)
+        return weight * (noisy - signal * _WHITE) / _SPREAD
+
     def goal(
         self, x0: Float32[Tensor, "b *n"], eps: Float32[Tensor, "b *n"], step: Int64[Tensor, " b"]
     ) -> Float32[Tensor, "b *n"]:
         """Give the network's target; v = signal * eps - noise * x0 (Salimans and Ho 2022)."""
         if self.target == "x0":
-            return x0
+            return (x0 - _WHITE) / _SPREAD
         if self.target == "eps":
             return eps
         signal, noise = self.at(step)
@@ -92,7 +115,7 @@ class Schedule:
     ) -> Float32[Tensor, "b *n"]:
         """Give the clean clip that an output of the network implies."""
         if self.target == "x0":
-            return output
+            return _WHITE + _SPREAD * output
         signal, noise = self.at(step)
         if self.target == "eps":
             return (noisy - noise * output) / signal

@@ -31,7 +31,7 @@ def ddim(
     """Walk from noise to clips.
 
     Args:
-        denoise: gives the network's output at (noisy clips, step), guidance included.
+        denoise: gives the network's output at (what it is shown, step), guidance included.
         start: Gaussian noise, the whole randomness of the result where eta is 0.
         schedule: the one the network was trained with.
         config: number of steps and eta.
@@ -44,7 +44,7 @@ def ddim(
     x = start
     for i, now in enumerate(steps):
         step = torch.full((len(x),), now, dtype=torch.int64, device=x.device)
-        clean = schedule.clean(denoise(x, step), x, step).clamp(-1, 1)
+        clean = schedule.clean(denoise(schedule.shown(x, step), step), x, step).clamp(-1, 1)
         if i + 1 == len(steps):
             return clean
         eps = schedule.residue(clean, x, step)

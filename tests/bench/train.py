@@ -55,7 +55,9 @@ def random_batch(config: TrainConfig) -> ClipBatch:
     b, t, side = config.batch, config.data.frames, config.data.size
     images = torch.rand((2, b, t, 3, side, side)) * 2 - 1
     keys = tuple(f"clip-{i:03d}" for i in range(b))
-    return ClipBatch(keys, images[0], images[1], torch.randn(b, t, 4, 4), torch.rand(b))
+    return ClipBatch(
+        keys, images[0, :, 0], images[0], images[1], torch.randn(b, t, 4, 4), torch.rand(b)
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ def random_batch(clips: int = 2, frames: int = 3, size: int = 8, seed: int = 0) 
     images = torch.rand((2, clips, frames, 3, size, size), generator=source) * 2 - 1
     return ClipBatch(
         keys=tuple(f"clip-{i:03d}" for i in range(clips)),
+        image=images[0, :, 0],
         orbit=images[0],
         static=images[1],
         camera=torch.randn((clips, frames, 4, 4), generator=source),

@@ -53,7 +53,16 @@ def test_frozen_clips_show_their_twins_and_have_no_motion() -> None:
     assert mixed.orbit[0].equal(batch.static[0])
     assert mixed.orbit[1].equal(batch.orbit[1])
     assert mixed.motion.tolist() == [0.0, batch.motion[1].item()]
-    assert mixed.conditions().image.equal(mixed.orbit[:, 0])
+    assert mixed.conditions().image.equal(batch.image)
+
+
+def test_frames_come_with_their_cameras_and_the_first_image_stays() -> None:
+    batch = random_batch()
+    part = batch.at_frames(torch.tensor([[0, 2], [1, 2]]))
+    assert part.orbit[1].equal(batch.orbit[1, 1:])
+    assert part.static[0].equal(batch.static[0, ::2])
+    assert part.camera[1].equal(batch.camera[1, 1:])
+    assert part.conditions().image.equal(batch.orbit[:, 0])
 
 
 def taken(batches: Batches, count: int) -> list[ClipBatch]:

@@ -82,6 +82,16 @@ def test_draws_follow_their_shares() -> None:
     assert draws.step.min() < 20
 
 
+def test_frames_are_drawn_in_order_and_without_repeats() -> None:
+    config = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"train_frames": 3})})
+    draws = draw(config, 0, torch.Size((400, 6, 1, 2, 2)))
+    assert (draws.frames.diff(dim=1) > 0).all()
+    assert draws.frames.unique().tolist() == list(range(6))
+    assert draws.eps.shape == (400, 3, 1, 2, 2)
+    whole = draw(CONFIG, 0, torch.Size((4, 6, 1, 2, 2)))
+    assert whole.frames.tolist() == [list(range(6))] * 4
+
+
 def test_rate_warms_up_and_falls() -> None:
     config = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=4)
     rates = [learning_rate(config, step, 100) for step in range(100)]

@@ -63,3 +63,30 @@ def test_pure_noise_still_determines_the_clip_from_a_perfect_output(target: str)
 def test_eps_from_pure_noise_is_refused() -> None:
     with pytest.raises(ConfigError, match="target eps says nothing"):
         NoiseConfig.build({"target": "eps", "zero_terminal_snr": True})
+
+
+def test_the_estimate_is_the_clip_without_noise_and_empty_in_pure_noise() -> None:
+    schedule = Schedule.build(NoiseConfig(target="x0", feed="estimate"))
+    x0, eps = torch.randn(2, 2, 2, 3, 4, 4)
+    first, last = torch.zeros(2, dtype=torch.int64), torch.full((2,), 999)
+    shown = schedule.shown(schedule.noisy(x0, torch.zeros_like(x0), first), first)
+    torch.testing.assert_close(shown, schedule.goal(x0, eps, first), atol=0.02, rtol=0.02)
+    assert schedule.shown(schedule.noisy(x0, eps, last), last).eq(0).all()
+
+
+def test_the_estimate_is_the_best_linear_one() -> None:
+    schedule = Schedule.build(NoiseConfig(target="x0", feed="estimate"))
+    source = torch.Generator().manual_seed(0)
+    goal = torch.randn((1, 100_000, 1, 1, 1), generator=source)
+    eps, step = torch.randn(goal.shape, generator=source), torch.tensor([500])
+    x0 = schedule.clean(goal, goal, step)
+    shown = schedule.shown(schedule.noisy(x0, eps, step), step)
+    error = (shown - goal).square().mean()
+    assert error < ((1.1 * shown) - goal).square().mean()
+    assert error < ((0.9 * shown) - goal).square().mean()
+
+
+def test_an_answer_of_zero_is_an_empty_picture() -> None:
+    schedule = Schedule.build(NoiseConfig(target="x0"))
+    zero = torch.zeros((2, 1, 3, 4, 4))
+    assert schedule.clean(zero, zero, torch.tensor([0, 999])).eq(1).all()

@@ -31,7 +31,7 @@ def test_an_oracle_is_followed_to_its_clip(target: str, eta: float, steps: int) 
 
     def oracle(x: Tensor, step: Tensor) -> Tensor:
         if target == "x0":
-            return x0
+            return schedule.goal(x0, x0, step)
         signal, noise = schedule.at(step)
         return (signal * x - x0) / noise  # v of the noise that is in x
 

@@ -56,7 +56,10 @@ def joined(parts: list[Conditions]) -> Conditions:
 
 
 class VideoDenoiser(Protocol):
-    """Predicts the target (eps, v or x0, by the noise config) of a batch of noisy clips."""
+    """Predicts the target (eps, v or x0, by the noise config) of a batch of noisy clips.
+
+    ``noisy`` is what ``Schedule.shown`` makes of them.
+    """
 
     def __call__(
         self, noisy: Float32[Tensor, "b t c h w"], step: Int64[Tensor, " b"], given: Conditions

@@ -53,7 +53,7 @@ class ReferenceEncoder(nn.Module):
         """Encode; dropped images give the learnt token of absence everywhere."""
         grid = self.layers(functional.pixel_unshuffle(image, self.patch))
         tokens = self.norm(grid.flatten(2).transpose(1, 2))
-        tokens = tokens + place_code(*grid.shape[2:], tokens)
+        tokens = tokens + place_code(grid.shape[2], grid.shape[3], tokens)
         kept = kept[:, None, None]
         return tokens * kept + self.absent * (1 - kept)
 
@@ -98,6 +98,7 @@ class VideoUNet(nn.Module):
         self.motion = two_layers(1, embedding, zero=True)
         self.reference = ReferenceEncoder(config)
         self.gist = two_layers(config.context, embedding)
+        self.joint = two_layers(embedding, embedding)
         self.conv_in = nn.Conv2d(2 * _COLOURS * config.patch**2, width, 3, padding=1)
         self.down, skips = _encoder(config)
         self.middle = Level(config.channels[-1], config.channels[-1], config, attention=True)
@@ -112,7 +113,9 @@ class VideoUNet(nn.Module):
         camera = self.camera(given.camera.flatten(2)) * given.kept("camera")[:, None, None]
         motion = self.motion(given.motion[:, None]) * given.kept("motion")[:, None]
         whole = self.gist(context.mean(dim=1))
-        return camera + (self.step(step) + motion + whole)[:, None]
+        total = camera + (self.step(step) + motion + whole)[:, None]
+        # A sum alone cannot say "this object from that side"; two layers on it can.
+        return total + self.joint(functional.layer_norm(total, total.shape[-1:]))
 
     def forward(
         self,
