@@ -283,7 +283,7 @@ def _hide_what_is_not_the_object() -> list[str]:
 
 
 def _check_images(folder: str) -> list[str]:
-    """Report images without pixels; forget paths that lead out of the asset's folder."""
+    """Do without images that are missing or lie outside the asset's folder, and say so."""
     warnings = []
     root = os.path.realpath(folder)
     for image in bpy.data.images:
@@ -292,10 +292,21 @@ def _check_images(folder: str) -> list[str]:
         if not image.filepath:
             continue
         target = os.path.realpath(bpy.path.abspath(image.filepath, library=image.library))
-        inside = target == root or target.startswith(root + os.sep)
-        if not inside:
-            warnings.append(f"texture {image.name!r} lies outside the asset's folder: not read")
+        if target != root and not target.startswith(root + os.sep):
             image.filepath = ""
+            reason = "lies outside the asset's folder: not read"
         elif not os.path.exists(target):
-            warnings.append(f"texture {image.name!r} is missing")
+            reason = "is missing: rendered without it"
+        else:
+            continue
+        _unlink(image)
+        warnings.append(f"texture {image.name!r} {reason}")
     return warnings
+
+
+def _unlink(image: Any) -> None:
+    """Let materials fall back to their plain colours; Blender paints what it misses magenta."""
+    for tree in [material.node_tree for material in bpy.data.materials if material.node_tree]:
+        for node in [node for node in tree.nodes if getattr(node, "image", None) == image]:
+            for link in [link for output in node.outputs for link in output.links]:
+                tree.links.remove(link)

@@ -137,7 +137,9 @@ def test_no_bone_shape_is_measured(session: BlenderSession, folder: Path) -> Non
     np.testing.assert_allclose(points[1] - points[0], np.tile([0.01, 0, 0], (24, 1)), atol=1e-7)
 
 
-def test_a_missing_texture_is_reported(session: BlenderSession, folder: Path) -> None:
+def test_a_missing_texture_is_reported_and_not_painted_magenta(
+    session: BlenderSession, folder: Path
+) -> None:
     gltf = Gltf()
     node = gltf.node("cube", gltf.cube())
     gltf.doc["images"] = [{"uri": "gone.png"}]
@@ -146,6 +148,9 @@ def test_a_missing_texture_is_reported(session: BlenderSession, folder: Path) ->
     gltf.animate("right", {node: ([0.0, 1.0], [(0, 0, 0), (1, 0, 0)])})
     opened = session.open(gltf.save(folder / "texture.gltf"), "gltf", [1.0])
     assert any("missing" in warning for warning in opened.warnings)
+    frames = render(session, 0, (0.0, 1.0)).images["front"]
+    red, green, blue = frames[frames[..., 3] == 255][:, :3].T.astype(int)
+    assert not ((red > 200) & (green < 50) & (blue > 200)).any()  # Blender's sign for "missing"
 
 
 @pytest.fixture(scope="module")
