@@ -23,7 +23,7 @@ cat <<EOF
 Done. Look at:
   $out/assets/           the animated files and their ground truth
   $out/run/report/index.html   every clip, kept or dropped, and why (open it in a browser)
-  $out/contact.png       what was rendered
+  $out/contact-*.png     what was rendered
   $out/run/shards/       the shards
   $out/generated/        generated orbits beside the truth
 EOF
