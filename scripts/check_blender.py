@@ -16,7 +16,9 @@ def main() -> int:
         return 0
     reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
     print(f"Blender (bpy) does not start: {reason}", file=sys.stderr)
-    print("Install the system libraries it needs, then run the same command again:", file=sys.stderr)
+    print(
+        "Install the system libraries it needs, then run the same command again:", file=sys.stderr
+    )
     print(f"  sudo apt-get install -y --no-install-recommends {_PACKAGES}", file=sys.stderr)
     return 1
 
