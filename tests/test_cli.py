@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer.main
 
@@ -12,9 +12,9 @@ import orbit4d
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
+def commands() -> Iterator[tuple[str, Any]]:
     group = typer.main.get_command(orbit4d.app)
-    stack: list[tuple[str, click.Command]] = [("orbit4d", group)]
+    stack: list[tuple[str, Any]] = [("orbit4d", group)]
     while stack:
         name, command = stack.pop()
         if subcommands := getattr(command, "commands", None):
@@ -24,7 +24,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()), ids=str)
-def test_help_has_an_example_that_names_the_command(name: str, command: click.Command) -> None:
+def test_help_has_an_example_that_names_the_command(name: str, command: Any) -> None:
     text = f"{command.help or ''}\n{command.epilog or ''}"
     assert "Example" in text
     assert f"{name} " in text
