@@ -22,7 +22,7 @@ def tiny() -> TrainConfig:
     decided. A step sees few frames of many clips: the views of an orbit teach nearly the same.
     """
     return TrainConfig(
-        steps=1200,
+        steps=800,
         batch=8,
         data=DataConfig(size=32, frames=24, train_frames=4, static_share=0.4),
         model=VideoUNetConfig(
