@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -21,6 +22,8 @@ from shards.errors import Orbit4dError
 from train.presets import preset
 from train.report import StepReport
 from train.run import FitFolder, Plan, plan_fit
+
+_LINE_EVERY_S = 15.0
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Train on shards and sample from a model."
@@ -125,18 +128,28 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
         TimeRemainingColumn(),
     )
     console = _console()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(
             "train", total=plan.config.steps, completed=plan.steps_done, loss=float("nan")
         )
         from train.loop import fit  # torch loads here, behind the line that says what will happen
 
-        mean = 0.0
+        mean, began = 0.0, time.monotonic()
+        last = [began]  # when a line was printed, where no bar can be drawn
 
         def show(report: StepReport) -> None:
             nonlocal mean
             mean = 0.95 * mean + 0.05 * report.loss if mean else report.loss
             progress.update(task, completed=report.step, loss=mean)
+            if not console.is_terminal and time.monotonic() - last[0] > _LINE_EVERY_S:
+                last[0] = time.monotonic()
+                per_step_s = (last[0] - began) / (report.step - plan.steps_done)
+                left_s = per_step_s * (plan.config.steps - report.step)
+                typer.echo(
+                    f"train {report.step}/{plan.config.steps} loss {mean:.4f}, "
+                    f"{last[0] - began:.0f} s, ETA {left_s:.0f} s",
+                    err=True,
+                )
 
         result = fit(plan, data, out, show)
     state = "done" if result.finished else "stopped by the time budget; the same command goes on"
