@@ -24,6 +24,7 @@ from shards.files import write_atomic
 from shards.sample import AssetMeta, ClipMeta, sample_key
 from shards.write import StagedSample
 
+_SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
 _COARSE_STEP_S, _COARSE_MAX = 0.125, 128  # how finely a long clip is searched for its window
 
 
@@ -107,7 +108,13 @@ class ClipRoad:
                 stage="probe",
             )  # fmt: skip
         motion = measure(probe.points)
-        self.fields |= {name: value for name, value in asdict(motion).items() if name != "size"}
+        self.fields |= {
+            # Linear algebra may differ in its last bits from run to run, with threads and memory
+            # alignment; scores stand in samples, and equal inputs must give equal bytes.
+            name: round(value, _SCORE_DECIMALS)
+            for name, value in asdict(motion).items()
+            if name != "size"
+        }
         facts = Facts(self.clip.duration_s, probe.vertices, motion)
         if (decision := decide(facts, self.config.curate)) is not None:
             return decision, window_s, None
@@ -130,7 +137,8 @@ class ClipRoad:
         )
         if isinstance(probe, Unusable) or not np.isfinite(probe.points).all():
             return 0.0, longest_s  # the fine probe reports what is wrong
-        return busiest_window(probe.points, times_s, longest_s)
+        start_s, stop_s = busiest_window(probe.points, times_s, longest_s)
+        return round(start_s, 6), round(stop_s, 6)  # the fingerprint rests on it: no stray bits
 
     def _make_sample(self, window_s: tuple[float, float], frame: Frame) -> dict[str, Any]:
         """Render, check and stage the sample, unless a committed one is the same."""

@@ -132,6 +132,7 @@ def fit(points: Float64[np.ndarray, "t n 3"], config: SequenceConfig) -> Frame:
         _needed(pose_points @ rotation, slope * config.camera.fill)
         for pose_points, rotation in pairs
     )
+    distance = round(distance, 9)  # products differ in their last bits from run to run
     margins = []
     for pose_points, rotation in pairs:
         local = pose_points @ rotation
@@ -139,7 +140,7 @@ def fit(points: Float64[np.ndarray, "t n 3"], config: SequenceConfig) -> Frame:
         pixels = np.abs(local[:, :2]) * k[0, 0] / np.where(depth > 1e-6, depth, np.nan)
         margin = np.array([config.width, config.height]) / 2 - pixels
         margins.append(-np.inf if np.isnan(margin).any() else margin.min())
-    worst = max(float(min(margins)), -1e6)  # behind the camera: far outside, but finite
+    worst = round(max(float(min(margins)), -1e6), 4)  # behind the camera: far, but finite
     return Frame(scale, tuple(float(x) for x in offset), float(distance), worst)  # type: ignore[arg-type]
 
 
