@@ -115,6 +115,11 @@ class BlenderProcess:
         """Tell whether a process is up, so that an asset opened in it is still open."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id, or None while none is up."""
+        return self._process.pid if self._process is not None and self.is_running() else None
+
     def recycle_if_due(self) -> None:
         """End the process if it is old or large; call this between assets."""
         if self.is_running() and (

@@ -25,10 +25,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     scratch, *readable = sys.argv[1:]
-    import bpy  # loaded before the sandbox closes, which then covers every asset
-
     state = sandbox.shut_in(readable, [scratch])
     print(f"sandbox: {state}", file=sys.stderr, flush=True)
+    import bpy  # after the sandbox has closed: threads that importing it starts are then shut in too
+
     _answer(answers, {"ok": True, "sandbox": state, "blender": bpy.app.version_string})
     server = Server(scratch)
     for line in sys.stdin:

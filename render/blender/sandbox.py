@@ -4,6 +4,10 @@ Importers of USD, FBX and .blend follow references on their own, in C. Checking 
 cannot see every such path, so on Linux the kernel's Landlock denies reading outside the given
 folders, writing outside the scratch folder, and TCP in both directions. Elsewhere, or on kernels
 before 5.13, the process runs without and says so.
+
+Landlock binds the calling thread and the threads and processes it starts later, never threads that
+run already, so it must close before bpy is imported: the task threads that Blender and USD start
+on import would stay free and open files for the one that is bound.
 """
 
 import ctypes
@@ -37,9 +41,14 @@ def shut_in(readable: list[str], writable: list[str]) -> str:
 
     Returns:
         What holds from now on, for the log: ``"landlock 7"``, or the reason why nothing does.
+
+    Raises:
+        RuntimeError: other threads are running, which would stay free.
     """
     if sys.platform != "linux":
         return f"no sandbox: {sys.platform} has no Landlock"
+    if (threads := len(os.listdir("/proc/self/task"))) > 1:
+        raise RuntimeError(f"the sandbox must close before threads start; {threads} are running")
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE_RULESET, None, 0, 1)
     if version < 1:

@@ -153,4 +153,8 @@ def test_nothing_outside_the_input_folder_can_be_read(tmp_path: Path) -> None:
             if "no sandbox" in (blender.scratch / "blender.log").read_text():
                 pytest.skip("this kernel has no Landlock")
             found[name] = answer["vertices"]
+            # A thread that ran before the sandbox closed would be free to read for the others.
+            threads = Path(f"/proc/{blender.pid}/task").glob("*/status")
+            free = [t.parent.name for t in threads if "NoNewPrivs:\t1" not in t.read_text()]
+            assert not free, f"threads outside the sandbox: {free}"
     assert found == {"all": 3, "inputs": 0}
