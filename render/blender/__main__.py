@@ -27,7 +27,7 @@ def main() -> None:
     scratch, *readable = sys.argv[1:]
     state = sandbox.shut_in(readable, [scratch])
     print(f"sandbox: {state}", file=sys.stderr, flush=True)
-    import bpy  # after the sandbox has closed: threads that importing it starts are then shut in too
+    import bpy  # after the sandbox has closed, so that the threads it starts are shut in too
 
     _answer(answers, {"ok": True, "sandbox": state, "blender": bpy.app.version_string})
     server = Server(scratch)
