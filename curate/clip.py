@@ -16,7 +16,7 @@ from curate.rows import rejection
 from curate.rules import Decision, Facts, decide
 from curate.sources import Source
 from render.pack import pack
-from render.paths import Frame, fit, sample_times
+from render.paths import Frame, draw_cameras, fit, image_times
 from render.session import BlenderSession, RenderedClip, Unusable
 from shards.config import digest_of
 from shards.errors import AssetError
@@ -92,8 +92,8 @@ class ClipRoad:
         """Measure the clip and frame it; stop at the first rule that rejects."""
         geometry = self.config.curate.geometry
         window_s = self._window()
-        frames = self.config.render.sequences.frames
-        times_s = sample_times(*window_s, frames)
+        sequences = self.config.render.sequences
+        times_s = image_times(*window_s, sequences)
         probe = self.session.probe(
             self.clip.index, times_s, geometry.vertices_max, geometry.probe_points_max
         )
@@ -107,7 +107,7 @@ class ClipRoad:
                 "the posed geometry holds NaN or infinite positions", rule="not_finite",
                 stage="probe",
             )  # fmt: skip
-        motion = measure(probe.points)
+        motion = measure(probe.points[: sequences.frames])  # evenly spread over the window
         self.fields |= {
             # Linear algebra may differ in its last bits from run to run, with threads and memory
             # alignment; scores stand in samples, and equal inputs must give equal bytes.
@@ -119,8 +119,11 @@ class ClipRoad:
         if (decision := decide(facts, self.config.curate)) is not None:
             return decision, window_s, None
         outline = np.concatenate([probe.points, probe.extremes], axis=1)
-        frame = fit(outline, self.config.render.sequences)
-        self.fields["margin_px"] = frame.margin_px
+        draw = draw_cameras(
+            sequences.camera, self.config.seed, self.job.source.uid, self.clip.index
+        )
+        frame = fit(outline, sequences, draw)
+        self.fields |= {"margin_px": frame.margin_px, "root_motion": frame.root_motion}
         facts = Facts(self.clip.duration_s, probe.vertices, motion, frame.margin_px)
         return decide(facts, self.config.curate), window_s, frame
 

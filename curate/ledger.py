@@ -46,6 +46,7 @@ SCHEMA = pa.schema(
         ("step_share", pa.float64()),  # share of the whole path that this step holds
         ("reach", pa.float64()),  # furthest vertex from the first pose's centre, asset sizes
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
+        ("root_motion", pa.string()),  # what the camera does about drift: keep, remove, follow
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
         # provenance
         ("source", pa.string()),

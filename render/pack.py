@@ -40,10 +40,9 @@ def pack(
         key=sample_key(asset.uid, clip.index),
         asset=asset,
         clip=clip,
-        world=WorldMeta(scale=frame.scale, offset=frame.offset),
+        world=_world(frame, rendered),
         sequences={
-            name: _describe(rendered, name, sheets[name][1], frame.distance)
-            for name in rendered.images
+            name: _describe(rendered, name, sheets[name][1], frame) for name in rendered.images
         },
         motion_magnitude=magnitude,
         lights=tuple(rendered.lights),
@@ -52,8 +51,18 @@ def pack(
     return meta, sample_to_tar(meta, {f"{name}.rgba": data for name, (data, _) in sheets.items()})
 
 
+def _world(frame: Frame, rendered: RenderedClip) -> WorldMeta:
+    return WorldMeta(
+        scale=frame.scale,
+        offset=frame.offset,
+        root_motion=frame.root_motion,
+        drift_times_s=() if frame.drift is None else tuple(rendered.times_s.tolist()),
+        drift=frame.drift or (),
+    )
+
+
 def _describe(
-    rendered: RenderedClip, name: str, layout: tuple[int, int], distance: float
+    rendered: RenderedClip, name: str, layout: tuple[int, int], frame: Frame
 ) -> SequenceMeta:
     views = rendered.views[name]
     frames, height, width, _ = rendered.images[name].shape
@@ -68,6 +77,6 @@ def _describe(
             "azimuth_deg": views.azimuth_deg.tolist(),
             "elevation_deg": views.elevation_deg.tolist(),
             "K": [rendered.k.tolist()] * frames,
-            "c2w": views.poses(distance).tolist(),
+            "c2w": frame.poses(views).tolist(),
         }
     )

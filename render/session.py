@@ -13,7 +13,7 @@ from PIL import Image
 
 from render.config import LimitConfig, RenderConfig
 from render.lights import draw_lights
-from render.paths import Frame, Views, sample_times, views
+from render.paths import Frame, Views, image_times, views
 from render.runner import BlenderProcess
 from shards.camera import intrinsics
 from shards.sample import Frames
@@ -149,18 +149,22 @@ class BlenderSession:
         Images that share camera and time (the first of each sequence) are rendered once.
         """
         sequences = config.sequences
-        times_s = sample_times(*window_s, sequences.frames)
-        layout = {name: views(sequences, name) for name in sequences.names}
+        times_s = image_times(*window_s, sequences)
+        layout = {name: views(sequences, name, frame.draw) for name in sequences.names}
         folder = self.process.scratch / "images"
         folder.mkdir(exist_ok=True)
-        files: dict[tuple[float, float, int], Path] = {}
+        files: dict[tuple[float, float, int, float], Path] = {}
         images: list[dict[str, Any]] = []
         for views_ in layout.values():
-            for key, pose in zip(_keys(views_), views_.poses(frame.distance), strict=True):
+            rows = zip(
+                views_.image_keys(), frame.base_poses(views_), frame.centres(views_), strict=True
+            )
+            for key, pose, centre in rows:
                 if key not in files:
                     files[key] = folder / f"{len(files):05d}.png"
                     time_s = float(times_s[key[2]])
-                    images.append({"time_s": time_s, "c2w": pose.tolist(), "path": str(files[key])})
+                    image = {"time_s": time_s, "c2w": pose.tolist(), "centre": centre.tolist()}
+                    images.append(image | {"path": str(files[key])})
         images.sort(key=lambda image: image["time_s"])  # one pose after the other
         lights = draw_lights(config.lights, seed, uid, clip_index)
         request = {
@@ -178,7 +182,7 @@ class BlenderSession:
         }
         answer = self._call(request, self.limits.render_timeout_s)
         pictures = {
-            name: np.stack([_read_png(files[key]) for key in _keys(views_)])
+            name: np.stack([_read_png(files[key]) for key in views_.image_keys()])
             for name, views_ in layout.items()
         }
         for path in files.values():
@@ -196,12 +200,6 @@ class BlenderSession:
         answer = self.process.call(self._request, self.limits.load_timeout_s)
         self._opened_in = self.process.started
         return answer
-
-
-def _keys(sequence: Views) -> list[tuple[float, float, int]]:
-    """Name each image by its camera and time, so that equal ones are found."""
-    columns = (sequence.azimuth_deg, sequence.elevation_deg, sequence.time_index)
-    return [(float(az), float(el), int(at)) for az, el, at in zip(*columns, strict=True)]
 
 
 def _read_png(path: Path) -> np.ndarray:

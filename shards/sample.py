@@ -60,10 +60,33 @@ class ClipMeta(Config):
 
 
 class WorldMeta(Config):
-    """World = (asset + offset) * scale, both z up. Undo: asset = world / scale - offset."""
+    """World and asset coordinates, both z up; drift(t) is zero where none is listed.
+
+    ``keep`` and ``follow``: world = (asset + offset) * scale, asset = world / scale - offset.
+    ``remove``: world = (asset + offset) * scale - drift(t), so the object's own path is put back by
+    asset = (world + drift(t)) / scale - offset, and a camera at time t by adding drift(t) to the
+    translation of its ``c2w``, which makes it the camera that ``follow`` has.
+    """
 
     scale: float = Field(gt=0)
     offset: Vector3
+    root_motion: Literal["keep", "remove", "follow"] = Field(
+        default="keep",
+        description="keep: cameras look at the origin; remove: the world moves so that the object "
+        "stays at the origin; follow: cameras look at drift(t)",
+    )
+    drift_times_s: tuple[float, ...] = Field(
+        default=(), description="each time that some image shows; seconds, as in times_s"
+    )
+    drift: tuple[Vector3, ...] = Field(
+        default=(), description="centre of the object at those times, smoothed; world units"
+    )
+
+    @model_validator(mode="after")
+    def _drift_has_times(self) -> Self:
+        if len(self.drift) != len(self.drift_times_s):
+            raise ValueError(f"{len(self.drift)} drifts for {len(self.drift_times_s)} times")
+        return self
 
 
 class SequenceMeta(Config):
