@@ -95,7 +95,8 @@ class Server:
         """
         import numpy as np
 
-        from render.blender.pose import geometry, outermost
+        from render.blender.pose import geometry
+        from render.visible import every_nth, outermost
 
         assert self.stage is not None
         poses: list[np.ndarray] = []
@@ -108,7 +109,9 @@ class Server:
             counts.append(len(points))
             if len(points) == 0 or len(points) > request["vertices_max"]:
                 return {"vertices": len(points), "triangles": triangles, "usable": False}
-            poses.append(points[:: -(-len(points) // request["points_max"])].astype(np.float32))
+            poses.append(
+                points[:: every_nth(len(points), request["points_max"])].astype(np.float32)
+            )
             extremes.append(outermost(points))
         same = len(set(counts)) == 1
         if not same:

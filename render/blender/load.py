@@ -5,19 +5,14 @@ drive it. Clips are told apart by index; names may repeat.
 """
 
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
 
-# Hulls that game engines use for physics; an engine never draws them, so neither do we.
-_COLLISION = re.compile(
-    r"^(UCX|UBX|USP|UCP|MCDCX)_|(^|[_\-. ])(collider|collision|collisions|colmesh|hitbox)"
-    r"([_\-. ]?\d*)?($|[_\-. ])",
-    re.IGNORECASE,
-)
+from render.visible import collision_hulls
+
 _SUBDIVISION_MAX = 2  # 16 times the faces; more does not show at these image sizes
 _GEOMETRY = {"MESH", "CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD"}
 
@@ -272,13 +267,10 @@ def _hide_what_is_not_the_object() -> list[str]:
         if obj.type == "LIGHT":
             obj.hide_render = True
     shown = [obj for obj in bpy.data.objects if obj.type in _GEOMETRY and not obj.hide_render]
-    hulls = [
-        obj for obj in shown if _COLLISION.search(obj.name) or _COLLISION.search(obj.data.name)
-    ]
-    if len(hulls) < len(shown):
-        for obj in hulls:
-            obj.hide_render = True
-            warnings.append(f"collision mesh {obj.name!r} is left out")
+    hulls = collision_hulls([(obj.name, obj.data.name) for obj in shown])
+    for obj in [obj for obj, is_hull in zip(shown, hulls, strict=True) if is_hull]:
+        obj.hide_render = True
+        warnings.append(f"collision mesh {obj.name!r} is left out")
     return warnings
 
 

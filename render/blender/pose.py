@@ -134,27 +134,6 @@ def geometry() -> tuple[np.ndarray, int]:
     return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles
 
 
-def _directions(count: int) -> np.ndarray:
-    """Spread unit vectors evenly over the sphere (Fibonacci spiral), plus the six axes."""
-    step = np.arange(count) + 0.5
-    polar, azimuth = np.arccos(1 - 2 * step / count), np.pi * (1 + 5**0.5) * step
-    spiral = np.stack(
-        [np.cos(azimuth) * np.sin(polar), np.sin(azimuth) * np.sin(polar), np.cos(polar)], axis=1
-    )
-    return np.concatenate([spiral, np.eye(3), -np.eye(3)])
-
-
-_OUTWARD = _directions(250)
-
-
-def outermost(points: np.ndarray) -> np.ndarray:
-    """Pick the vertices that lie furthest in 256 directions: (256, 3) of (n, 3).
-
-    They bound the projection of the whole mesh from any side to well under a pixel.
-    """
-    return points[np.argmax(points @ _OUTWARD.T, axis=0)]
-
-
 def sum_triangles(mesh: Any) -> int:
     """Count the triangles of a mesh without building them: a polygon of n corners has n - 2."""
     return max(len(mesh.loops) - 2 * len(mesh.polygons), 0)
