@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from render.config import LimitConfig, RenderConfig
-from render.lights import draw_lights
+from render.lights import ambient_radiance, draw_lights, light_file
 from render.paths import Frame, Views, image_times, views
 from render.runner import BlenderProcess
 from shards.camera import intrinsics
@@ -177,7 +177,8 @@ class BlenderSession:
             "offset": frame.offset,
             "engine": config.engine.model_dump() | {"seed": seed, "threads": self.limits.threads},
             "lights": lights,
-            "ambient": config.lights.ambient,
+            "ambient": ambient_radiance(config.lights),
+            "sky_file": str(light_file(config.lights) or ""),
             "images": images,
         }
         answer = self._call(request, self.limits.render_timeout_s)

@@ -126,12 +126,13 @@ class Server:
 
     def do_render(self, request: dict[str, Any]) -> dict[str, Any]:
         """Render the listed images, each at its own time and camera, to PNG files."""
-        from render.blender import scene
+        from render.blender import rig, scene
 
         assert self.stage is not None
         scene.prepare(request)
         for image in request["images"]:
             self.stage.seek(request["clip"], image["time_s"])
+            rig.place(request["lights"], image["centre"], request["scale"], request["offset"])
             scene.shoot(image["c2w"], request["scale"], request["offset"], image["path"])
         return {}
 

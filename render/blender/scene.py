@@ -10,8 +10,9 @@ from typing import Any
 import bpy
 import mathutils
 
+from render.blender import rig
+
 _CAMERA = "orbit4d camera"
-_LIGHT = "orbit4d light"
 _SENSOR_MM = 36.0
 _FLIP_YZ = mathutils.Matrix.Diagonal((1.0, -1.0, -1.0, 1.0))
 
@@ -21,14 +22,14 @@ def prepare(job: dict[str, Any]) -> None:
 
     Args:
         job: ``width``, ``height`` (pixels), ``fov_deg`` (over the longer side), ``engine``
-            (samples, bounces, pixel filter, seed, threads), ``lights`` and ``ambient``.
+            (samples, bounces, pixel filter, seed, threads); and ``lights``, ``ambient`` and
+            ``sky_file`` for ``rig.build``.
     """
     scene = bpy.context.scene
     _set_output(scene, job)
     _set_cycles(scene, job["engine"])
     _set_colour(scene)
-    _set_world(scene, job["ambient"])
-    _set_lights(scene, job["lights"])
+    rig.build(job["lights"], job["ambient"], job["sky_file"])
     _set_camera(scene, job["fov_deg"])
 
 
@@ -98,40 +99,6 @@ def _set_colour(scene: Any) -> None:
     view.use_curve_mapping = False
     if hasattr(view, "use_white_balance"):
         view.use_white_balance = False
-
-
-def _set_world(scene: Any, ambient: float) -> None:
-    world = bpy.data.worlds.get("orbit4d world") or bpy.data.worlds.new("orbit4d world")
-    world.use_nodes = True
-    background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
-    background.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
-    background.inputs["Strength"].default_value = ambient
-    world.light_settings.ao_factor = 0.0
-    scene.world = world
-
-
-def _set_lights(scene: Any, lights: list[dict[str, Any]]) -> None:
-    for obj in [obj for obj in scene.collection.objects if obj.name.startswith(_LIGHT)]:
-        bpy.data.lights.remove(obj.data)
-    for number, light in enumerate(lights):
-        data = bpy.data.lights.new(f"{_LIGHT} {number}", "SUN")
-        data.energy = light["energy_w_m2"]
-        data.angle = math.radians(light["angle_deg"])
-        data.use_shadow = bool(light["shadow"])
-        obj = bpy.data.objects.new(f"{_LIGHT} {number}", data)
-        azimuth, elevation = (
-            math.radians(light["azimuth_deg"]),
-            math.radians(light["elevation_deg"]),
-        )
-        towards = mathutils.Vector(
-            (
-                math.cos(elevation) * math.sin(azimuth),
-                -math.cos(elevation) * math.cos(azimuth),
-                math.sin(elevation),
-            )
-        )
-        obj.rotation_euler = towards.to_track_quat("Z", "Y").to_euler()  # a sun shines along -z
-        scene.collection.objects.link(obj)
 
 
 def _set_camera(scene: Any, fov_deg: float) -> None:
