@@ -17,6 +17,7 @@ from curate.display import Display
 from curate.report import write_report
 from curate.run_folder import RunFolder
 from curate.sources import Source, find_sources
+from render.lights import light_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ def _work(
     log: structlog.typing.WrappedLogger,
 ) -> None:
     roots = sorted({source.root for source in missing})
+    if (environment := light_file(run.config.render.lights)) is not None:
+        roots.append(environment)  # the sandbox lets Blender read this one file
     jobs = (
         Job(source, run.config, run.versions, run.staging(source), run.committed(source.uid))
         for source in missing

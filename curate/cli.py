@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from curate.config import BuildConfig
+from curate.presets import preset
 
 
 def build(
@@ -20,6 +21,9 @@ def build(
     workers: Annotated[
         int, typer.Option(min=0, help="Ray workers; 0: one Blender, without Ray")
     ] = 0,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="settings to start from: diffusion4d")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
     overrides: Annotated[
         list[str] | None,
@@ -48,6 +52,8 @@ def build(
     Examples:
       orbit4d build assets/ --out out/run1
       orbit4d build a.glb b.fbx --out out/run2 --workers 8 --set render.engine.samples=64
+      orbit4d build assets/ --out out/run3 --preset diffusion4d
+      orbit4d build assets/ --out out/run4 --set render.lights.mode=studio
     """
     from curate.build import Options, plan
     from curate.build import build as run_build
@@ -57,7 +63,7 @@ def build(
         extra.append(f"curate.clips.per_asset_max={max_clips_per_asset}")
     if seed is not None:
         extra.append(f"seed={seed}")
-    settings = BuildConfig.load(config, extra)
+    settings = BuildConfig.load(config, extra, preset(preset_name))
     options = Options(workers, update, retry_failed)
     if dry_run:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")

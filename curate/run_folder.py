@@ -22,6 +22,7 @@ from curate import ledger
 from curate.asset import basis_of, done_file, stamp_of
 from curate.config import BuildConfig
 from curate.sources import Source
+from render.lights import light_file
 from shards.errors import RunError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
 from shards.sample import SCHEMA_VERSION
@@ -35,6 +36,12 @@ def versions() -> dict[str, str]:
         "bpy": metadata.version("bpy"),
         "schema": str(SCHEMA_VERSION),
     }
+
+
+def _light_version(config: BuildConfig) -> dict[str, str]:
+    """Digest the environment image, which the settings name without saying what it holds."""
+    path = light_file(config.render.lights)
+    return {} if path is None else {"light_file": sha256_of(path)[:16]}
 
 
 class RunFolder:
@@ -51,7 +58,7 @@ class RunFolder:
         """
         self.path = path
         self.config = config
-        self.versions = versions()
+        self.versions = versions() | _light_version(config)
         self.commit = _commit()
         self.basis = basis_of(config, self.versions)
         self.retry_failed = retry_failed

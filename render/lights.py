@@ -24,7 +24,7 @@ class StudioConfig(Config):
     ``key``, ``fill`` and ``rim`` are what each adds to a white surface that faces it.
     """
 
-    key: float = Field(default=0.6, ge=0)
+    key: float = Field(default=0.55, ge=0)
     fill: float = Field(default=0.2, ge=0)
     rim: float = Field(default=0.5, ge=0)
     ambient: float = Field(default=0.12, ge=0, description="radiance of the invisible sky")
@@ -40,12 +40,12 @@ class SkyConfig(Config):
     file: Path | None = Field(
         default=None, description=".hdr or .exr, equirectangular; none: a sky made by Blender"
     )
-    brightness: float = Field(default=0.9, gt=0, description="of the white surface lit most")
+    brightness: float = Field(default=0.85, gt=0, description="of the white surface lit most")
     sun_share: float = Field(default=0.5, ge=0, le=1, description="made sky: the sun's part of it")
     sun_width_deg: float = Field(default=5.0, ge=0, description="hazy: softens its shadow")
     sun_elevation_range_deg: tuple[float, float] = Field(default=(25.0, 65.0))
     azimuth_range_deg: tuple[float, float] = Field(
-        default=(-90.0, 90.0), description="of the sun; of the middle of an environment image"
+        default=(-60.0, 60.0), description="of the sun; of the middle of an environment image"
     )
 
 
@@ -209,7 +209,7 @@ def _sky(config: SkyConfig, rng: np.random.Generator) -> list[dict[str, Any]]:
                 "radiance": config.brightness,
             }
         ]
-    ground = 0.25 * config.brightness  # sand or stone in that light
+    ground = 0.35 * config.brightness  # sand or stone in that light
     sky = {
         "name": "sky",
         "kind": "sky",

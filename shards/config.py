@@ -21,12 +21,18 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
-    def load(cls, path: Path | None = None, overrides: Sequence[str] = ()) -> Self:
+    def load(
+        cls,
+        path: Path | None = None,
+        overrides: Sequence[str] = (),
+        preset: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Read settings from a YAML file (or take the defaults) and apply overrides.
 
         Args:
             path: YAML file holding a mapping; missing keys take their defaults.
             overrides: ``"a.b=value"`` strings; the value is parsed as YAML.
+            preset: settings that take the place of defaults.
 
         Raises:
             ConfigError: naming the key, the value found and what was expected.
@@ -40,7 +46,7 @@ class Config(BaseModel):
             if loaded is not None and not isinstance(loaded, dict):
                 raise ConfigError(f"{path}: expected a mapping of settings, found {type(loaded)}")
             tree = loaded or {}
-        return cls.build(tree, overrides)
+        return cls.build(_laid_over(preset or {}, tree), overrides)
 
     @classmethod
     def build(cls, tree: Mapping[str, Any], overrides: Sequence[str] = ()) -> Self:
@@ -75,6 +81,17 @@ class Config(BaseModel):
     def digest(self) -> str:
         """Hash the settings: 16 hex digits, equal for equal values."""
         return digest_of(self.model_dump(mode="json"))
+
+
+def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two trees; where both hold a value, ``top`` wins."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _laid_over(below, value)
+        merged[key] = value
+    return merged
 
 
 def digest_of(value: Any) -> str:

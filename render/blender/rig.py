@@ -21,6 +21,8 @@ _SKY_PX = 128  # an environment image is averaged down to this width to measure 
 _SKY_ELEVATION_DEG = (10, 15, 20, 25, 30, 40, 50, 60, 75, 90)
 _SKY_RADIANCE = (4.30, 4.75, 4.78, 4.64, 4.45, 4.10, 3.79, 3.55, 3.26, 3.09)
 
+_HAZE_SATURATION = 0.6
+
 _brightness: dict[str, float] = {}  # of environment images by path: large ones take a second
 
 
@@ -121,7 +123,10 @@ def _made_sky(tree: Any, light: dict[str, Any]) -> Any:
     above = tree.nodes.new("ShaderNodeBackground")
     unit = np.interp(light["elevation_deg"], _SKY_ELEVATION_DEG, _SKY_RADIANCE)
     above.inputs["Strength"].default_value = light["radiance"] / unit
-    tree.links.new(texture.outputs["Color"], above.inputs["Color"])
+    haze = tree.nodes.new("ShaderNodeHueSaturation")  # of the clearest day, shadows are all blue
+    haze.inputs["Saturation"].default_value = _HAZE_SATURATION
+    tree.links.new(texture.outputs["Color"], haze.inputs["Color"])
+    tree.links.new(haze.outputs["Color"], above.inputs["Color"])
     direction = tree.nodes.new("ShaderNodeTexCoord")
     axes = tree.nodes.new("ShaderNodeSeparateXYZ")
     tree.links.new(direction.outputs["Generated"], axes.inputs[0])
