@@ -16,8 +16,8 @@ def smooth_centres(
     A box centre alone is unsteady: it nods with every swing of a limb, and a camera that took it
     for the object would shake. A line is fitted around each time with weights that fall off as a
     bell (local linear regression). It follows even travel exactly, also at the ends of the window,
-    and takes most of a gait's rhythm out (87 % of what repeats four times in the window, 30 % of
-    what repeats once).
+    and takes a gait's rhythm out: of what repeats four times in the window 2 % are left, of what
+    happens once 77 %.
 
     Args:
         points: vertices at each time, any unit.
