@@ -152,11 +152,12 @@ def _sample_faults(where: str, entry: IndexEntry, data: bytes) -> Iterator[Fault
             return
         meta = SampleMeta.parse(members[f"{entry.key}.json"], where)
         listed = {
-            f"{meta.key}.{name}.{kind}.webp"
+            f"{meta.key}.{name}.{kind}"
             for name, about in meta.sequences.items()
             for kind in about.passes
         }
-        if listed | {f"{entry.key}.json"} != set(members):
+        found = {".".join(name.split(".")[:3]) for name in members}
+        if listed | {f"{entry.key}.json"} != found:
             yield Fault(where, f"members {sorted(members)}, its metadata lists {listed}", remedy)
         for name, about in meta.sequences.items():
             if "rgba" in about.passes:

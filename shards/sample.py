@@ -1,7 +1,8 @@
 """The sample: one kept clip as a metadata document and one image sheet per sequence and pass.
 
 In a shard a sample is a run of tar members that share the key ``<uid>-<clip index>``:
-``KEY.json`` (``SampleMeta``), then ``KEY.<sequence>.<pass>.webp``. A change of meaning or of a
+``KEY.json`` (``SampleMeta``), then ``KEY.<sequence>.<pass>.<ext>``; the extension names the codec
+(``shards.codec``). ``shards/SCHEMA.md`` documents all of it. A change of meaning or of a
 required field raises ``SCHEMA_VERSION``.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import Field, ValidationError, model_validator
 
-from shards.codec import decode_sheet, encode_sheet
+from shards.codec import Codec, decode_frames, encode_frames, encode_sheet
 from shards.config import Config
 from shards.errors import SampleError
 from shards.files import dump_json
@@ -210,6 +211,22 @@ def encode_sequences(
     return {name: encode_sheet(frames) for name, frames in sequences.items()}
 
 
+def encode_members(
+    sequences: Mapping[str, Frames], codec: Codec
+) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
+    """Encode the RGBA sequences of a sample.
+
+    Returns:
+        ``"<sequence>.rgba.<ext>"`` -> bytes, as ``sample_to_tar`` takes them, and name -> layout.
+    """
+    members: dict[str, bytes] = {}
+    layouts: dict[str, tuple[int, int]] = {}
+    for name, frames in sequences.items():
+        parts, layouts[name] = encode_frames(frames, codec)
+        members |= {f"{name}.rgba.{ext}": data for ext, data in parts.items()}
+    return members, layouts
+
+
 def sample_to_tar(meta: SampleMeta, sheets: Mapping[str, bytes]) -> bytes:
     """Write a sample as a run of tar members without the end-of-archive blocks.
 
@@ -218,19 +235,21 @@ def sample_to_tar(meta: SampleMeta, sheets: Mapping[str, bytes]) -> bytes:
 
     Args:
         meta: the document.
-        sheets: ``"<sequence>.<pass>"`` -> WebP bytes; exactly those that ``meta`` lists.
+        sheets: ``"<sequence>.<pass>.<ext>"`` -> bytes; exactly those that ``meta`` lists. Without
+            an extension they are WebP sheets.
 
     Raises:
         SampleError: if the sheets and the document do not agree.
     """
     expected = {f"{name}.{kind}" for name, seq in meta.sequences.items() for kind in seq.passes}
-    if expected != set(sheets):
+    named = {name if name.count(".") > 1 else f"{name}.webp": sheets[name] for name in sheets}
+    if expected != {".".join(name.split(".")[:2]) for name in named}:
         raise SampleError(
             f"sample {meta.key!r}: sheets {sorted(sheets)}, but its metadata lists "
             f"{sorted(expected)}"
         )
     members = {f"{meta.key}.json": dump_json(meta.model_dump(mode="json"))}
-    members |= {f"{meta.key}.{name}.webp": sheets[name] for name in sorted(sheets)}
+    members |= {f"{meta.key}.{name}": named[name] for name in sorted(named)}
     chunks: list[bytes] = []
     for name, data in members.items():
         info = tarfile.TarInfo(name)
@@ -264,22 +283,34 @@ def members_of(run: bytes, where: str) -> dict[str, bytes]:
     return members
 
 
-def decode_sequence(meta: SampleMeta, members: Mapping[str, bytes], sequence: str) -> Frames:
-    """Decode one RGBA sequence of a sample.
+def parts_of(members: Mapping[str, bytes], key: str, sequence: str, kind: str) -> dict[str, bytes]:
+    """Find the members of one sequence and pass: extension -> bytes."""
+    prefix = f"{key}.{sequence}.{kind}."
+    return {name[len(prefix) :]: data for name, data in members.items() if name.startswith(prefix)}
+
+
+def decode_sequence(
+    meta: SampleMeta, members: Mapping[str, bytes], sequence: str, out: np.ndarray | None = None
+) -> Frames:
+    """Decode one RGBA sequence of a sample, whatever its codec.
+
+    Args:
+        meta: the sample's document.
+        members: its tar members.
+        sequence: which.
+        out: optional C-contiguous array (frames, height, width, 4) to decode into.
 
     Raises:
         SampleError: if the sample has no such sequence or its sheet is damaged.
     """
-    name = f"{meta.key}.{sequence}.rgba.webp"
-    if sequence not in meta.sequences or name not in members:
+    parts = parts_of(members, meta.key, sequence, "rgba")
+    if sequence not in meta.sequences or not parts:
         raise SampleError(
             f"sample {meta.key!r} has sequences {sorted(meta.sequences)}, not {sequence!r}"
         )
     about = meta.sequences[sequence]
-    frames = decode_sheet(members[name], about.frames, about.layout)
-    if frames.shape[1:3] != (about.height, about.width):
-        raise SampleError(
-            f"sample {meta.key!r}: {sequence} images are {frames.shape[1]}x{frames.shape[2]} px, "
-            f"its metadata says {about.height}x{about.width}"
-        )
-    return frames
+    try:
+        shape = (about.frames, about.height, about.width)
+        return decode_frames(parts, shape, about.layout, out)
+    except SampleError as error:
+        raise SampleError(f"sample {meta.key!r}: {sequence}: {error}") from error

@@ -123,7 +123,7 @@ def test_faults_of_the_writer_are_found_though_every_hash_agrees(tmp_path: Path)
     )
     writer.finish()
     text = found(run)
-    assert "bad-000: an image sheet of 8 bytes cannot be decoded" in text
+    assert "orbit: an image sheet of 8 bytes cannot be decoded" in text
     assert "bad-001: members [" in text
 
 

@@ -4,8 +4,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from shards.codec import clear_hidden_colour, decode_sheet, encode_sheet, sheet_layout
+from shards.codec import (
+    CODECS,
+    Codec,
+    clear_hidden_colour,
+    decode_frames,
+    decode_sheet,
+    encode_frames,
+    encode_sheet,
+    psnr_db,
+    sheet_layout,
+)
 from shards.errors import SampleError
+from tests.make_shards import make_sample
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9), st.just(4))
 
@@ -69,3 +80,61 @@ def test_a_layout_that_does_not_fit_is_refused(frames: int, layout: tuple[int, i
     data, _ = encode_sheet(np.full((2, 4, 4, 4), 9, np.uint8))
     with pytest.raises(SampleError, match="does not divide"):
         decode_sheet(data, frames, layout)
+
+
+@given(frames=hnp.arrays(np.uint8, SHAPES), codec=st.sampled_from(CODECS), in_place=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_every_codec_keeps_alpha_and_lossless_ones_all(
+    frames: np.ndarray, codec: Codec, in_place: bool
+) -> None:
+    parts, layout = encode_frames(frames, codec)
+    out = np.full(frames.shape, 7, np.uint8) if in_place else None
+    decoded = decode_frames(parts, frames.shape[:3], layout, out)
+    assert not in_place or np.shares_memory(decoded, out)
+    np.testing.assert_array_equal(decoded[..., 3], frames[..., 3])
+    if codec != "lossy":
+        np.testing.assert_array_equal(decoded, clear_hidden_colour(frames))
+
+
+def test_a_grid_sheet_decodes_into_a_given_array() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (5, 8000, 4, 4), np.uint8)
+    parts, layout = encode_frames(frames)
+    out = np.zeros_like(frames)
+    assert decode_frames(parts, (5, 8000, 4), layout, out) is out
+    np.testing.assert_array_equal(out, clear_hidden_colour(frames))
+
+
+def test_lossy_colour_is_near_and_its_error_is_measured() -> None:
+    frames = make_sample("blob00", 0, frames=3, size=64)[1]["orbit"]
+    parts, layout = encode_frames(frames, "lossy")
+    decoded = decode_frames(parts, (3, 64, 64), layout)
+    measured = psnr_db(frames, decoded)
+    assert measured is not None
+    assert 25 < measured < 60
+    assert psnr_db(frames, frames) is None
+    off = frames.copy()
+    off[..., :3] ^= 1
+    assert psnr_db(frames, off) == pytest.approx(20 * np.log10(255))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("cut", [0, 1, 20])
+def test_cut_bytes_are_refused_by_every_codec(codec: Codec, cut: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 4), np.uint8)
+    parts, layout = encode_frames(frames, codec)
+    with pytest.raises(SampleError):
+        decode_frames({name: data[:cut] for name, data in parts.items()}, (2, 16, 16), layout)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shape", [(2, 8, 16), (3, 16, 16), (2, 16, 8)])
+def test_another_shape_than_stated_is_refused(codec: Codec, shape: tuple[int, int, int]) -> None:
+    parts, layout = encode_frames(np.full((2, 16, 16, 4), 9, np.uint8), codec)
+    with pytest.raises(SampleError):
+        decode_frames(parts, shape, layout if shape[0] == 2 else (3, 1))
+
+
+def test_unknown_and_mixed_members_are_refused() -> None:
+    for parts in ({}, {"jpg": b"x"}, {"webp": b"x", "zst": b"y"}):
+        with pytest.raises(SampleError, match="expected webp, zst or png"):
+            decode_frames(parts, (1, 1, 1), (1, 1))
