@@ -14,6 +14,7 @@ from curate.gltf_clips import read_clips
 from curate.gltf_file import Document, load_buffers, mapping, parse_json, split_glb
 from curate.gltf_images import check_images, check_materials
 from curate.gltf_meshes import read_meshes
+from curate.gltf_parts import GltfParts
 from curate.gltf_scene import count_geometry, read_nodes
 from curate.inspect_paths import AssetFolder
 from curate.inspect_types import Inspection, clean_text, fault, show
@@ -85,6 +86,7 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
         licence=clean_text(extras.get("license")) or clean_text(extras.get("licence")),
         attribution=clean_text(extras.get("author")) or clean_text(asset.get("copyright")),
         generator=clean_text(asset.get("generator")),
+        parts=GltfParts(doc, accessors, meshes, nodes),
     )
 
 

@@ -4,10 +4,13 @@ Shared by every format's inspector. A new rule is one word in ``Rule``; pyright 
 callers of ``fault`` to the list.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from shards.errors import AssetError
+
+if TYPE_CHECKING:
+    from curate.gltf_parts import GltfParts
 
 Rule = Literal[
     # the file itself
@@ -123,6 +126,7 @@ class Inspection:
         licence: as the file declares it, "" when it doesn't.
         attribution: author or copyright line, "" when absent.
         generator: the exporting program, "" when absent.
+        parts: a glTF's checked content, for ``curate.gltf_pose``; None for other formats.
     """
 
     format: str
@@ -135,6 +139,7 @@ class Inspection:
     licence: str = ""
     attribution: str = ""
     generator: str = ""
+    parts: "GltfParts | None" = field(default=None, compare=False, repr=False)
 
 
 def fault(rule: Rule, message: str) -> AssetError:

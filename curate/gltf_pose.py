@@ -1,0 +1,269 @@
+"""glTF clips without Blender: where every visible vertex is at any time.
+
+Evaluates nodes, skins and morph targets as Blender 4.5 does after importing the file, in its world
+(z up), so that what is measured here is what is rendered there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.draco import decode_draco
+from curate.gltf_bodies import Body, Drawn, read_bodies
+from curate.gltf_parts import GltfParts, HandOver
+from curate.gltf_tracks import Track, frames_of, read_tracks, sample
+from curate.gltf_tree import read_tree
+from curate.rotations import compose
+from render.visible import every_nth, outermost
+
+_BLOCK = 1 << 19  # matrices held at a time: 64 MB
+_CHUNK = 2048  # vertices skinned together: few joints move one stretch of a mesh
+_PATHS = ("translation", "rotation", "scale")
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Some vertices of a body, prepared for posing.
+
+    Attributes:
+        body: index of the body whose they are.
+        start: column of the result where they begin.
+        points: (n, 3) and targets (t, n, 3), y up.
+        used: the binding's columns that move any of them, (j,); None for a rigid body.
+        share: (n, j) weights of those.
+        lever: (n, 4 j) weight times position; for a rigid body the position alone, (n, 4).
+    """
+
+    body: int
+    start: int
+    points: np.ndarray
+    targets: np.ndarray
+    used: np.ndarray | None
+    share: np.ndarray
+    lever: np.ndarray
+
+
+class GltfScene:
+    """All that is needed to pose an asset: made once, asked for each of its clips.
+
+    Attributes:
+        vertices, triangles: of everything visible.
+        warnings: what is left out, one sentence each.
+    """
+
+    def __init__(self, parts: GltfParts) -> None:
+        """Read nodes, meshes and skins.
+
+        Raises:
+            HandOver: Blender must be asked instead.
+            AssetError: a Draco stream cannot be decoded.
+        """
+        self._parts = parts
+        decoded: dict[bytes, Drawn] = {}
+
+        def decode(data: bytes) -> Drawn:
+            if data not in decoded:
+                decoded[data] = decode_draco(data, parts.doc.limits)
+            return decoded[data]
+
+        with np.errstate(all="ignore"):  # numbers may overflow; the result is checked
+            self._tree = read_tree(parts)
+            self._bodies, self.warnings = read_bodies(parts, self._tree, decode)
+        self.vertices = sum(len(body.points) for body in self._bodies)
+        self.triangles = sum(body.triangles for body in self._bodies)
+        self._needed, self._column, self._levels = self._plan()
+        self._tracks: tuple[int, list[Track]] = (-1, [])
+        self._pieces: dict[int, list[_Piece]] = {}
+
+    def tracks(self, clip: int) -> list[Track]:
+        """Read a clip's tracks.
+
+        Raises:
+            HandOver: Blender must be asked instead.
+        """
+        if self._tracks[0] != clip:
+            tracks = read_tracks(self._parts, clip)
+            width = {t.node: t.values.shape[1] for t in tracks if t.path == "weights"}
+            for body in self._bodies:
+                if len(body.morphs) and width.get(body.weights, 1 << 30) <= body.morphs.max():
+                    raise HandOver("a weights track does not fit the morph targets")
+            self._tracks = clip, tracks
+        return self._tracks[1]
+
+    def points(self, clip: int, times_s: np.ndarray, points_max: int) -> np.ndarray:
+        """Pose a clip at times (k,): every i-th visible vertex, (k, n, 3) float32, z up.
+
+        The vertices are the same as those of Blender's probe, in the same order.
+        """
+        step = every_nth(self.vertices, points_max)
+        if step not in self._pieces:
+            self._pieces = {step: list(self._cut(step))}
+        found = np.empty((len(times_s), -(-self.vertices // step), 3), np.float32)
+        with np.errstate(all="ignore"):
+            for at, poser in self._poses(clip, times_s):
+                for piece in self._pieces[step]:
+                    found[at, piece.start : piece.start + len(piece.points)] = poser.pose(piece)
+        return found
+
+    def extremes(self, clip: int, times_s: np.ndarray) -> np.ndarray:
+        """Find the outermost of all visible vertices at times (k,): (k, 256, 3), z up."""
+        found = [np.zeros((0, 3))] * len(times_s)
+        with np.errstate(all="ignore"):
+            for at, poser in self._poses(clip, times_s):
+                for piece in self._cut(1):
+                    for row, points in zip(
+                        range(at.start, at.stop), poser.pose(piece), strict=True
+                    ):
+                        found[row] = outermost(np.concatenate([found[row], points]))
+        return np.stack(found)
+
+    def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Find the nodes whose world matrices are needed, level by level.
+
+        Returns:
+            Tree indices (m,); column of each tree index, -1 if not needed; and per level the
+            columns of nodes and of their parents.
+        """
+        nodes = self._tree.nodes
+        wanted = {body.node for body in self._bodies}
+        for body in self._bodies:
+            if body.binding is not None:
+                wanted |= set(body.binding.joints.tolist()) | {body.binding.owner}
+        needed: set[int] = set()
+        for index in wanted:
+            while index >= 0 and index not in needed:
+                needed.add(index)
+                index = nodes[index].parent
+        order = [i for i in self._tree.order() if i in needed]
+        column = np.full(len(nodes) + 1, -1, np.int64)  # the last: no node, so the origin
+        column[order] = np.arange(len(order))
+        depth: dict[int, int] = {}
+        levels: list[list[int]] = []
+        for index in order:
+            depth[index] = depth.get(nodes[index].parent, -1) + 1
+            levels += [[]] * (depth[index] == len(levels))
+            levels[depth[index]] = [*levels[depth[index]], index]
+        pairs = [
+            (column[level], column[[nodes[index].parent for index in level]])
+            for level in map(np.array, levels)
+        ]
+        return np.array(order, np.int64), column, pairs
+
+    def _cut(self, step: int) -> Iterator[_Piece]:
+        """Cut every ``step``-th vertex of all bodies into pieces."""
+        before = start = 0
+        for number, body in enumerate(self._bodies):
+            picked = np.arange(-before % step, len(body.points), step)
+            before += len(body.points)
+            for at in range(0, len(picked), _CHUNK):
+                some = picked[at : at + _CHUNK]
+                yield _piece(number, body, start, some)
+                start += len(some)
+
+    def _poses(self, clip: int, times_s: np.ndarray) -> Iterator[tuple[slice, "_Poser"]]:
+        """Pose the nodes at some of the times after the other, as memory allows."""
+        tracks = self.tracks(clip)
+        frames = frames_of(times_s)
+        size = max(_BLOCK // max(len(self._needed), 1), 1)
+        for start in range(0, len(frames), size):
+            some = frames[start : start + size]
+            values = sample(tracks, some)
+            worlds = self._worlds(tracks, values, len(some))
+            weights = {
+                track.node: value
+                for track, value in zip(tracks, values, strict=True)
+                if track.path == "weights"
+            }
+            yield (
+                slice(start, start + len(some)),
+                _Poser(self._bodies, worlds, weights, self._column),
+            )
+
+    def _worlds(self, tracks: list[Track], values: list[np.ndarray], count: int) -> np.ndarray:
+        """World matrices of the needed nodes, (k, m + 1, 4, 4), z up; the last is the origin."""
+        tree, needed = self._tree, self._needed
+        moved = np.array(
+            sorted({t.node for t in tracks if t.path in _PATHS and self._column[t.node] >= 0}),
+            np.int64,
+        )
+        rest = {"translation": tree.translation, "rotation": tree.rotation, "scale": tree.scale}
+        own = {path: np.repeat(rest[path][None, moved], count, axis=0) for path in _PATHS}
+        place = {node: at for at, node in enumerate(moved.tolist())}
+        for track, value in zip(tracks, values, strict=True):
+            if track.path in own and track.node in place:
+                own[track.path][:, place[track.node]] = value
+        local = np.empty((count, len(needed), 4, 4))
+        local[:] = compose(*(rest[path][needed] for path in _PATHS))
+        local[:, self._column[moved]] = compose(*(own[path] for path in _PATHS))
+        local[..., 1, 3] += tree.lift[needed]
+        worlds = np.empty((count, len(needed) + 1, 4, 4))
+        worlds[:, -1] = [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+        for columns, parents in self._levels:
+            worlds[:, columns] = worlds[:, parents] @ local[:, columns]
+        return worlds
+
+
+def _piece(number: int, body: Body, start: int, some: np.ndarray) -> _Piece:
+    points, targets = body.points[some], body.targets[:, some]
+    whole = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    if body.binding is None:
+        return _Piece(number, start, points, targets, None, np.zeros((len(points), 0)), whole)
+    numbers, weights = body.binding.numbers[some], body.binding.weights[some]
+    used, columns = np.unique(numbers, return_inverse=True)
+    columns = columns.reshape(numbers.shape)
+    share = np.zeros((len(points), len(used)))
+    for slot in range(numbers.shape[1]):
+        share[np.arange(len(points)), columns[:, slot]] += weights[:, slot]
+    busy = share.any(axis=0)
+    used, share = used[busy], share[:, busy]
+    lever = (share[:, :, None] * whole[:, None]).reshape(len(points), -1)
+    return _Piece(number, start, points, targets, used, share, lever)
+
+
+class _Poser:
+    """Poses pieces at the k times for which world matrices are known."""
+
+    def __init__(
+        self,
+        bodies: list[Body],
+        worlds: np.ndarray,
+        weights: dict[int, np.ndarray],
+        column: np.ndarray,
+    ) -> None:
+        self.bodies = bodies
+        self.worlds = worlds
+        self.weights = weights
+        self.column = column
+        self._joints: dict[int, np.ndarray] = {}
+
+    def pose(self, piece: _Piece) -> np.ndarray:
+        """Place a piece's vertices, (k, n, 3)."""
+        body, count = self.bodies[piece.body], len(piece.points)
+        matrices = self._matrices(piece)  # (k, j, 3, 4)
+        times = len(matrices)
+        if not len(body.morphs):
+            flat = matrices.transpose(1, 3, 0, 2).reshape(-1, 3 * times)
+            return (piece.lever @ flat).reshape(count, times, 3).swapaxes(0, 1)
+        local = piece.points + np.tensordot(self._morphed(body), piece.targets, 1)  # (k, n, 3)
+        share = piece.share if piece.used is not None else np.ones((count, 1))
+        blend = np.tensordot(share, matrices, ((1,), (1,)))  # (n, k, 3, 4)
+        return np.einsum("nkij,knj->kni", blend[..., :3], local) + blend[..., 3].swapaxes(0, 1)
+
+    def _matrices(self, piece: _Piece) -> np.ndarray:
+        body = self.bodies[piece.body]
+        if piece.used is None:
+            return self.worlds[:, self.column[body.node], None, :3]
+        if piece.body not in self._joints:
+            assert body.binding is not None
+            owner = self.worlds[:, self.column[body.binding.owner]]
+            joints = self.worlds[:, self.column[body.binding.joints]] @ body.binding.unbind
+            self._joints[piece.body] = np.concatenate([joints, owner[:, None]], axis=1)[:, :, :3]
+        return self._joints[piece.body][:, piece.used]
+
+    def _morphed(self, body: Body) -> np.ndarray:
+        """Weights of the body's morph targets, (k, t), in the range that Blender allows."""
+        value = self.weights.get(body.weights)
+        if value is None:
+            return np.repeat(body.rest[None], len(self.worlds), axis=0)
+        return np.clip(value[:, body.morphs], body.range[:, 0], body.range[:, 1])

@@ -1,0 +1,67 @@
+"""Transforms as arrays: matrices from translation, rotation, scale, and back.
+
+Quaternions are x y z w, as in glTF; matrices act on columns. Any leading axes.
+"""
+
+import numpy as np
+
+
+def normalised(quaternions: np.ndarray) -> np.ndarray:
+    """Scale quaternions (..., 4) to length 1; zeros become the identity, as in Blender."""
+    length = np.sqrt(np.einsum("...i,...i->...", quaternions, quaternions))[..., None]
+    safe = np.where(length > 0, length, 1.0)
+    return np.where(length > 0, quaternions / safe, np.array([0.0, 0.0, 0.0, 1.0]))
+
+
+def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Build matrices (..., 4, 4) from (..., 3), (..., 4) of any length, and (..., 3)."""
+    x, y, z, w = np.moveaxis(normalised(rotation), -1, 0)
+    sx, sy, sz = np.moveaxis(scale, -1, 0)
+    found = np.zeros((*translation.shape[:-1], 4, 4))
+    found[..., 0, 0] = (1 - 2 * (y * y + z * z)) * sx
+    found[..., 1, 0] = 2 * (x * y + z * w) * sx
+    found[..., 2, 0] = 2 * (x * z - y * w) * sx
+    found[..., 0, 1] = 2 * (x * y - z * w) * sy
+    found[..., 1, 1] = (1 - 2 * (x * x + z * z)) * sy
+    found[..., 2, 1] = 2 * (y * z + x * w) * sy
+    found[..., 0, 2] = 2 * (x * z + y * w) * sz
+    found[..., 1, 2] = 2 * (y * z - x * w) * sz
+    found[..., 2, 2] = (1 - 2 * (x * x + y * y)) * sz
+    found[..., :3, 3] = translation
+    found[..., 3, 3] = 1.0
+    return found
+
+
+def decompose(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Take matrices (n, 4, 4) apart: translation (n, 3), rotation (n, 4), scale (n, 3).
+
+    As Blender does it: columns are normalised, a mirrored matrix is negated as a whole, and shear
+    is lost.
+    """
+    linear = matrices[:, :3, :3]
+    lengths = np.linalg.norm(linear, axis=1)  # of columns
+    unit = linear / np.where(lengths > 0, lengths, 1.0)[:, None, :]
+    sign = np.where(np.linalg.det(linear) < 0, -1.0, 1.0)
+    return matrices[:, :3, 3], _quaternions(unit * sign[:, None, None]), lengths * sign[:, None]
+
+
+def _quaternions(m: np.ndarray) -> np.ndarray:
+    """Turn rotation matrices (n, 3, 3) into quaternions, by the largest of four components."""
+    xx, yy, zz = m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]
+    yz, zx, xy = m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]
+    sym_xy, sym_zx, sym_yz = (
+        m[:, 0, 1] + m[:, 1, 0],
+        m[:, 2, 0] + m[:, 0, 2],
+        m[:, 1, 2] + m[:, 2, 1],
+    )
+    candidates = np.stack(
+        [
+            np.stack([1 + xx - yy - zz, sym_xy, sym_zx, yz], axis=-1),
+            np.stack([sym_xy, 1 - xx + yy - zz, sym_yz, zx], axis=-1),
+            np.stack([sym_zx, sym_yz, 1 - xx - yy + zz, xy], axis=-1),
+            np.stack([yz, zx, xy, 1 + xx + yy + zz], axis=-1),
+        ],
+        axis=1,
+    )  # (n, 4, 4): row i is right where component i is not small
+    best = np.argmax(np.einsum("nii->ni", candidates), axis=1)
+    return normalised(candidates[np.arange(len(m)), best])
