@@ -14,6 +14,7 @@ import numpy as np
 
 _LIGHT = "orbit4d light"
 _WORLD = "orbit4d world"
+_SKY_MAP_PX = 1024
 _SKY_PX = 128  # an environment image is averaged down to this width to measure its brightness
 
 # The most light that a surface of any direction gets from Blender's sky (type Nishita, no sun
@@ -103,6 +104,10 @@ def _empty_world() -> Any:
     world.use_nodes = True
     world.node_tree.nodes.clear()
     world.light_settings.ao_factor = 0.0
+    # Cycles draws a map of where the sky is bright anew for each image; by default that map is
+    # large and takes several times as long as a small image. The sun of a made sky is a lamp.
+    world.cycles.sampling_method = "MANUAL"
+    world.cycles.sample_map_resolution = _SKY_MAP_PX
     return world
 
 
