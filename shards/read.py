@@ -21,7 +21,7 @@ from shards.errors import SampleError, ShardError
 from shards.index import IndexEntry
 from shards.order import EpochSampler, OrderConfig
 from shards.sample import SampleMeta, members_of
-from shards.view import SampleView, ViewConfig, view_sample
+from shards.view import Room, SampleView, ViewConfig, view_sample
 
 Where = Callable[[IndexEntry], bool]
 
@@ -169,8 +169,8 @@ class MapStyle:
         """Decode the i-th selected sample; see ``SampleView.as_dict``."""
         return self.view(i).as_dict()
 
-    def view(self, i: int) -> SampleView:
-        """Decode the i-th selected sample, or the next intact one.
+    def view(self, i: int, room: Room | None = None) -> SampleView:
+        """Decode the i-th selected sample, or the next intact one; into ``room`` if given.
 
         Raises:
             ShardError: if more samples are broken than ``max_broken``, or a shard is missing.
@@ -182,7 +182,7 @@ class MapStyle:
             number = int(self.numbers[(i + step) % len(self)])
             try:
                 meta, members = self.reader.read(number)
-                return view_sample(meta, members, self.config, stand_in_for)
+                return view_sample(meta, members, self.config, stand_in_for, room)
             except SampleError as error:
                 key = self.reader.entry(number).key
                 stand_in_for = stand_in_for or key

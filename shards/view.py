@@ -1,6 +1,6 @@
 """What a reader sees of a sample: which sequences and frames, at which size, over what colour."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,10 @@ _NAMED: dict[str, Colour] = {
     "grey": (0.5, 0.5, 0.5),
     "black": (0.0, 0.0, 0.0),
 }
+
+
+Shapes = Mapping[str, tuple[int, int, int, int]]
+Room = Callable[[str, Shapes], Mapping[str, np.ndarray]]
 
 
 class ViewConfig(Config):
@@ -88,6 +92,10 @@ class SampleView:
         magnitude = self.meta.motion_magnitude
         return magnitude.pixel_sum if magnitude else float("nan")
 
+    def shapes(self) -> Shapes:
+        """Return the size of each sequence's images, (t, h, w, c)."""
+        return {name: view.images.shape for name, view in self.sequences.items()}
+
     def as_dict(self) -> dict[str, Any]:
         """Return what torch's default collate takes: strings, floats and arrays by name.
 
@@ -111,24 +119,53 @@ class SampleView:
         return tree
 
 
+def shapes_of(meta: SampleMeta, config: ViewConfig) -> Shapes:
+    """Say how large a sample's images come out: sequence -> (t, h, w, c).
+
+    Raises:
+        SampleError: if a sequence is missing or has too few images.
+    """
+    depth = 4 if config.background is None else 3
+    shapes: dict[str, tuple[int, int, int, int]] = {}
+    for name in config.sequences:
+        if name not in meta.sequences:
+            raise SampleError(
+                f"sample {meta.key!r} has sequences {sorted(meta.sequences)}, not {name!r}"
+            )
+        about = meta.sequences[name]
+        taken = _taken(about, config, f"sample {meta.key!r}: {name}")
+        shapes[name] = (len(range(about.frames)[taken]), *_size(config, about), depth)
+    return shapes
+
+
 def view_sample(
-    meta: SampleMeta, members: Mapping[str, bytes], config: ViewConfig, stand_in_for: str = ""
+    meta: SampleMeta,
+    members: Mapping[str, bytes],
+    config: ViewConfig,
+    stand_in_for: str = "",
+    room: Room | None = None,
 ) -> SampleView:
     """Decode a sample as asked.
+
+    Args:
+        meta: the sample's document.
+        members: its tar members.
+        config: what is asked.
+        stand_in_for: the broken sample whose place this one takes.
+        room: optionally gives, for a key and its shapes, C-contiguous arrays to put the images in.
 
     Raises:
         SampleError: if a sequence is missing, damaged or has too few images.
     """
+    shapes = shapes_of(meta, config)
+    places = room(meta.key, shapes) if room else {}
     views: dict[str, SequenceView] = {}
-    for name in config.sequences:
-        stored = decode_sequence(meta, members, name)
+    for name, (_, height, width, _) in shapes.items():
         about = meta.sequences[name]
         taken = _taken(about, config, f"sample {meta.key!r}: {name}")
-        frames = stored if taken == slice(0, len(stored), 1) else stored[taken]
-        height, width = _size(config, about)
         zoom = np.array([[width / about.width], [height / about.height], [1.0]])
         views[name] = SequenceView(
-            images=render_view(frames, (height, width), config),
+            images=_images(meta, members, name, config, places.get(name)),
             K=(np.array(about.K[taken]) * zoom).astype(np.float32),
             c2w=np.array(about.c2w[taken], np.float32),
             times_s=np.array(about.times_s[taken], np.float32),
@@ -136,6 +173,30 @@ def view_sample(
             elevation_deg=np.array(about.elevation_deg[taken], np.float32),
         )
     return SampleView(meta, views, config.channels, stand_in_for)
+
+
+def _images(
+    meta: SampleMeta,
+    members: Mapping[str, bytes],
+    name: str,
+    config: ViewConfig,
+    out: np.ndarray | None,
+) -> Shaped[np.ndarray, "t h w c"]:
+    about = meta.sequences[name]
+    size = _size(config, about)
+    taken = _taken(about, config, f"sample {meta.key!r}: {name}")
+    whole = range(about.frames)[taken] == range(about.frames)
+    as_stored = config.background is None and config.dtype == "uint8"
+    as_stored = as_stored and size == (about.height, about.width)
+    stored = decode_sequence(meta, members, name, out if whole and as_stored else None)
+    if whole and as_stored:
+        return stored
+    frames = stored if whole else stored[taken]
+    images = frames if as_stored else render_view(frames, size, config)
+    if out is None:
+        return images
+    out[:] = images
+    return out
 
 
 def _taken(about: SequenceMeta, config: ViewConfig, where: str) -> slice:

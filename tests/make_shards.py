@@ -17,13 +17,14 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from shards.camera import intrinsics, orbit_pose
+from shards.codec import Codec
 from shards.sample import (
     AssetMeta,
     ClipMeta,
     SampleMeta,
     SequenceMeta,
     WorldMeta,
-    encode_sequences,
+    encode_members,
     motion_magnitude,
     sample_key,
     sample_to_tar,
@@ -186,28 +187,31 @@ def _sequence_meta(
     )
 
 
-def pack_sample(meta: SampleMeta, images: dict[str, np.ndarray]) -> bytes:
+def pack_sample(meta: SampleMeta, images: dict[str, np.ndarray], codec: Codec = "webp") -> bytes:
     """Encode a sample as the tar run that ``ShardWriter`` takes."""
-    sheets = encode_sequences(images)
+    members, layouts = encode_members(images, codec)
     sequences = {
         name: meta.sequences[name].model_copy(update={"layout": layout})
-        for name, (_, layout) in sheets.items()
+        for name, layout in layouts.items()
     }
-    return sample_to_tar(
-        meta.model_copy(update={"sequences": sequences}),
-        {f"{name}.rgba": data for name, (data, _) in sheets.items()},
-    )
+    return sample_to_tar(meta.model_copy(update={"sequences": sequences}), members)
 
 
 def stage_samples(
-    into: Path, assets: int, clips: int, frames: int, size: int, texture: float = 0.0
+    into: Path,
+    assets: int,
+    clips: int,
+    frames: int,
+    size: int,
+    texture: float = 0.0,
+    codec: Codec = "webp",
 ) -> Iterator[StagedSample]:
     """Draw ``assets * clips`` samples one by one into files of their own, asset by asset."""
     for asset in range(assets):
         for clip in range(clips):
             meta, images = make_sample(f"blob{asset:02d}", clip, frames, size, texture)
             path = into / f"{meta.key}.tar"
-            path.write_bytes(pack_sample(meta, images))
+            path.write_bytes(pack_sample(meta, images, codec))
             yield StagedSample(meta.key, path)
 
 
@@ -220,6 +224,7 @@ def make_run(
     size: int = 16,
     per_shard: int = 4,
     texture: float = 0.0,
+    codec: Codec = "webp",
 ) -> Path:
     """Write a RUN folder of ``assets * clips`` samples and its index.
 
@@ -231,6 +236,7 @@ def make_run(
         size: side of an image, pixels.
         per_shard: samples per shard; the last shard takes the rest.
         texture: strength of stripes and grain; 0 = smooth.
+        codec: of the images.
 
     Returns:
         ``run``.
@@ -238,7 +244,7 @@ def make_run(
     run.mkdir(parents=True, exist_ok=True)
     writer = ShardWriter(run, target_bytes=1)
     with TemporaryDirectory() as staging:
-        staged = stage_samples(Path(staging), assets, clips, frames, size, texture)
+        staged = stage_samples(Path(staging), assets, clips, frames, size, texture, codec)
         while batch := list(islice(staged, per_shard)):
             writer.commit(batch)
     writer.finish()

@@ -85,6 +85,12 @@ class Rate:
 
     per_s: float
     cpu_ms: float  # per item, all processes
+    rounds_s: tuple[float, ...] = ()  # per item, round by round
+
+    def times_as_fast_as(self, other: "Rate") -> float:
+        """Compare by wall time: the median of the ratios within a round."""
+        rounds = zip(self.rounds_s, other.rounds_s, strict=True)
+        return statistics.median(theirs / mine for mine, theirs in rounds)
 
 
 def rates_in_turn(
@@ -115,7 +121,11 @@ def rates_in_turn(
             walls[name].append((time.perf_counter() - start) / count)
             cpus[name].append((cpu_seconds() - cpu) / count)
     return {
-        name: Rate(1 / statistics.median(walls[name]), 1000 * statistics.median(cpus[name]))
+        name: Rate(
+            1 / statistics.median(walls[name]),
+            1000 * statistics.median(cpus[name]),
+            tuple(walls[name]),
+        )
         for name in readers
     }
 

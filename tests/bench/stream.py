@@ -1,23 +1,35 @@
-"""Samples per second of 3 sequences of 24 RGBA images of 256x256 px, decoded, through a DataLoader.
+"""Samples per second of 3 sequences of 24 RGBA images of 256x256 px, as batches of 4 for training.
 
-Beside it, on the same images in the same run: stock webdataset over one PNG per image, and the bare
-codec in a loop. The images are synthetic: smoothly shaded, textured, slightly grainy blobs that
-cover a quarter of the picture, which compress about as object renders do (30 kB per PNG).
+All rows end in uint8 RGBA batches at the reader of a DataLoader with 2 workers, on the same images:
+``shards.batches`` with the default codec and with ``fast``; stock webdataset over one PNG per image
+(a); the bare codec in a loop in 2 processes (b); litdata over the same WebP sheets (c), where it is
+installed: ``pip install --no-deps litdata lightning-utilities tifffile`` (its torchvision from PyPI
+does not load beside a CPU torch). The images are synthetic: smoothly shaded, textured, slightly
+grainy blobs that cover a quarter of the picture, which compress about as object renders do (30 kB
+per PNG).
+
+The rows take turns, and each ratio is the median over the rounds of the ratios within a round, so
+that a busy machine hits both sides alike.
 
 Figures:
-    vs_png_tar: ShardStream's samples/s over webdataset's, both with 2 workers, both ending in uint8
-        RGBA tensors.
-    vs_bare_codec: ShardStream's samples/s per worker over the bare codec's in one process.
-    vs_bare_codec_alone: the same without workers.
-    *_cpu: the same comparisons by CPU time per sample, for machines that are busy with other work.
-    *_per_s: samples per second of each row. ``rgb`` is float32
-        over white, ``rgb64`` the same at 64x64 px.
+    vs_png_tar, fast_vs_png_tar: samples/s over (a).
+    vs_bare_codec: samples/s over (b), both with 2 processes, so per core.
+    vs_peer: samples/s over (c).
+    *_cpu: the same comparisons by CPU time per sample.
+    first_batch_s: from opening the RUN to the first batch, with 2 workers.
+    resume_s: the same in the middle of an index of 100,000 samples.
+    worker_mb: the largest memory of a worker, shared memory included.
+    *_per_s: samples per second of each row.
 """
 
+import argparse
+import importlib.util
 import io
+import multiprocessing
 import tarfile
+import time
 from collections.abc import Iterator
-from itertools import chain, cycle, repeat
+from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,107 +38,196 @@ import imagecodecs
 import numpy as np
 from PIL import Image
 
+from shards import index
+from shards.batches import SharedBatches
 from shards.read import MapStyle, SampleReader, StreamConfig
-from shards.sample import decode_sequence
+from shards.sample import decode_sequence, parts_of
 from tests.bench.harness import Rate, arguments, rates_in_turn, report
 from tests.make_shards import SEQUENCES, make_run
 
 FRAMES, SIZE, TEXTURE = 24, 256, 0.7
-WORKERS = 2
+WORKERS, BATCH = 2, 4
+AS_STORED = StreamConfig(background=None, dtype="uint8")
+LONG_RUN = 100_000
 
 
 def main() -> None:
     """Make the data, time every reader and print."""
     parser = arguments("Reading speed of shards.")
     parser.add_argument("--samples", type=int, default=8, help="different samples to make")
-    parser.add_argument("--count", type=int, default=24, help="samples per row and round")
+    parser.add_argument("--count", type=int, default=6, help="batches per row and round")
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        run = make_run(
-            root / "run",
-            assets=given.samples,
-            clips=1,
-            frames=FRAMES,
-            size=SIZE,
-            per_shard=2,
-            texture=TEXTURE,
-        )
-        tars = write_png_tars(run, root / "png")
-        rates, sizes = measure(run, tars, given.count)
-    rows = [
-        (name, rate.per_s, rate.cpu_ms, sizes["png" if "png" in name else "sheets"])
-        for name, rate in rates.items()
-    ]
+        runs = {
+            codec: make_run(
+                root / codec,
+                assets=given.samples,
+                clips=1,
+                frames=FRAMES,
+                size=SIZE,
+                per_shard=2,
+                texture=TEXTURE,
+                codec=codec,
+            )
+            for codec in ("webp", "fast")
+        }
+        rates, sizes = measure(runs, root, given)
+        figures = named_figures(rates) | start_figures(runs["webp"], root / "long")
+    rows = [(name, r.per_s * BATCH, r.cpu_ms / BATCH, sizes[name]) for name, r in rates.items()]
     header = ("reader", "samples/s", "CPU ms/sample", "kB/sample")
-    title = f"3 x {FRAMES} RGBA images of {SIZE}x{SIZE} px per sample"
-    report(title, header, rows, named_figures(rates), given.json)
+    title = f"3 x {FRAMES} RGBA images of {SIZE}x{SIZE} px per sample, batches of {BATCH}"
+    report(title, header, rows, figures, given.json)
 
 
 def named_figures(rates: dict[str, Rate]) -> dict[str, float]:
     """Compare the rows; see the top of this file."""
-    bare, alone = rates["bare_codec"], rates["rgba_0_workers"]
-    sheets, png = rates["rgba_2_workers"], rates["png_tar_2_workers"]
-    return {
-        "vs_png_tar": sheets.per_s / png.per_s,
-        "vs_png_tar_cpu": png.cpu_ms / sheets.cpu_ms,
-        "vs_bare_codec": sheets.per_s / WORKERS / bare.per_s,
-        "vs_bare_codec_cpu": bare.cpu_ms / sheets.cpu_ms,
-        "vs_bare_codec_alone": alone.per_s / bare.per_s,
-    } | {f"{name}_per_s": rate.per_s for name, rate in rates.items()}
-
-
-def measure(run: Path, tars: list[str], count: int) -> tuple[dict[str, Rate], dict[str, float]]:
-    """Time the readers: name -> rate, and kind -> kB per sample."""
-    readers: dict[str, Any] = {"bare_codec": bare_codec(run)}
-    for name, config in {
-        "rgba": StreamConfig(background=None, dtype="uint8"),
-        "rgb": StreamConfig(background="white", dtype="float32"),
-        "rgb64": StreamConfig(background="white", dtype="float32", size=64),
-    }.items():
-        for workers in (0, WORKERS):
-            readers[f"{name}_{workers}_workers"] = sheet_loader(run, config, workers)
-    readers[f"png_tar_{WORKERS}_workers"] = png_loader(tars)
-    rates = rates_in_turn(readers, count=count, skip=2 * (WORKERS + 1))
-    samples = len(SampleReader(run))
-    sizes = {
-        "sheets": sum(SampleReader(run).column("length")) / samples / 1000,
-        "png": sum(Path(tar).stat().st_size for tar in tars) / samples / 1000,
+    pairs = {
+        "vs_png_tar": ("sheets", "png_tar"),
+        "fast_vs_png_tar": ("fast", "png_tar"),
+        "vs_bare_codec": ("sheets", "bare_codec"),
+        "vs_peer": ("sheets", "litdata"),
     }
-    return rates, sizes
+    known = {name: pair for name, pair in pairs.items() if set(pair) <= set(rates)}
+    return (
+        {name: rates[a].times_as_fast_as(rates[b]) for name, (a, b) in known.items()}
+        | {f"{name}_cpu": rates[b].cpu_ms / rates[a].cpu_ms for name, (a, b) in known.items()}
+        | {f"{name}_per_s": rate.per_s * BATCH for name, rate in rates.items()}
+    )
 
 
-def bare_codec(run: Path) -> Iterator[list[np.ndarray]]:
-    """Decode the sheets of sample after sample from memory, over and over."""
-    reader = SampleReader(run)
-    samples = [
-        [data for name, data in reader.read(i)[1].items() if name.endswith(".webp")]
-        for i in range(len(reader))
-    ]
-    for sheets in cycle(samples):
-        yield [imagecodecs.webp_decode(data, hasalpha=True) for data in sheets]
+def measure(
+    runs: dict[str, Path], root: Path, given: argparse.Namespace
+) -> tuple[dict[str, Rate], dict[str, float]]:
+    """Time the readers: name -> rate per batch, and kB per sample."""
+    run = runs["webp"]
+    tars = write_png_tars(run, root / "png")
+    samples = len(SampleReader(run))
+    kb = {c: sum(SampleReader(r).column("length")) / samples / 1000 for c, r in runs.items()}
+    readers: dict[str, Any] = {
+        "bare_codec": bare_codec(run),
+        "sheets": shared_loader(run),
+        "fast": shared_loader(runs["fast"]),
+        "sheets_default_collate": plain_loader(run),
+        "png_tar": png_loader(tars),
+    }
+    sizes = {name: kb["webp"] for name in readers} | {"fast": kb["fast"], "litdata": kb["webp"]}
+    sizes["png_tar"] = sum(Path(tar).stat().st_size for tar in tars) / samples / 1000
+    if importlib.util.find_spec("litdata"):
+        readers["litdata"] = litdata_loader(run, root / "litdata")
+    skip = 2 * WORKERS + 1
+    return rates_in_turn(readers, count=given.count, skip=skip, rounds=given.rounds), sizes
 
 
-def sheet_loader(run: Path, config: StreamConfig, workers: int) -> Any:
-    """Read the run under a stock DataLoader, over and over."""
+def start_figures(run: Path, folder: Path) -> dict[str, float]:
+    """Time the way to the first batch, and look at the workers' memory."""
+    resumed = long_run(run, folder)
+    state = MapStyle(resumed, AS_STORED).sampler().state_dict() | {"done": LONG_RUN // 2}
+    first_s, mb = first_batch(run, None)
+    resume_s, _ = first_batch(resumed, state)
+    return {"first_batch_s": first_s, "resume_s": resume_s, "worker_mb": mb}
+
+
+def first_batch(run: Path, state: dict[str, int] | None) -> tuple[float, float]:
+    """Open a run and read a few batches: seconds to the first, and MB of the largest worker."""
     from torch.utils.data import DataLoader
 
-    dataset: Any = MapStyle(run, config)
-    endless: Any = Endless(dataset)
-    return DataLoader(dataset, batch_size=None, sampler=endless, num_workers=workers)
+    start = time.perf_counter()
+    samples: Any = SharedBatches(run, AS_STORED, batch_size=BATCH, workers=WORKERS)
+    sampler: Any = samples.sampler(batch_size=BATCH)
+    if state:
+        sampler.load_state_dict(state)
+    before = {child.pid for child in multiprocessing.active_children()}
+    loader = iter(
+        DataLoader(
+            samples,
+            batch_size=BATCH,
+            sampler=Endless(sampler),
+            num_workers=WORKERS,
+            collate_fn=samples.collate,
+        )
+    )
+    next(loader)
+    took_s = time.perf_counter() - start
+    for _ in islice(loader, 12):
+        pass
+    workers = [c.pid for c in multiprocessing.active_children() if c.pid not in before]
+    return took_s, max(peak_mb(pid) for pid in workers if pid)
+
+
+def peak_mb(pid: int) -> float:
+    """Read the largest resident memory that a process ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM"))
+
+
+def long_run(run: Path, folder: Path) -> Path:
+    """Make a RUN folder whose index lists the same samples over and over."""
+    folder.mkdir()
+    (folder / "shards").symlink_to(run / "shards")
+    entries = index.read_entries(run / "index.parquet")
+    index.write_part(folder, "long", list(islice(cycle(entries), LONG_RUN)))
+    (folder / "index" / "long.parquet").rename(folder / "index.parquet")
+    return folder
+
+
+def bare_codec(run: Path) -> Any:
+    """Decode the sheets of sample after sample from memory, over and over, in 2 processes."""
+    from torch.utils.data import DataLoader, IterableDataset
+
+    reader = SampleReader(run)
+    samples: list[list[bytes]] = []
+    for i in range(len(reader)):
+        meta, members = reader.read(i)
+        samples.append([parts_of(members, meta.key, s, "rgba")["webp"] for s in SEQUENCES])
+
+    class Bare(IterableDataset[int]):
+        def __iter__(self) -> Iterator[int]:
+            for count, sheets in enumerate(cycle(samples), start=1):
+                for data in sheets:
+                    imagecodecs.webp_decode(data, hasalpha=True)
+                if count % BATCH == 0:
+                    yield count
+
+    return DataLoader(Bare(), batch_size=None, num_workers=WORKERS)
+
+
+def shared_loader(run: Path) -> Any:
+    """Read the run in batches through shared memory, over and over."""
+    from torch.utils.data import DataLoader
+
+    samples: Any = SharedBatches(run, AS_STORED, batch_size=BATCH, workers=WORKERS)
+    endless: Any = Endless(samples.sampler(batch_size=BATCH))
+    return DataLoader(
+        samples,
+        batch_size=BATCH,
+        sampler=endless,
+        num_workers=WORKERS,
+        collate_fn=SharedBatches.collate,
+    )
+
+
+def plain_loader(run: Path) -> Any:
+    """Read the run sample by sample under torch's default collate, over and over."""
+    from torch.utils.data import DataLoader
+
+    samples: Any = MapStyle(run, AS_STORED)
+    endless: Any = Endless(samples.sampler(batch_size=BATCH))
+    return DataLoader(samples, batch_size=BATCH, sampler=endless, num_workers=WORKERS)
 
 
 class Endless:
     """A sampler that never ends: epoch after epoch."""
 
-    def __init__(self, dataset: MapStyle) -> None:
-        self.sampler = dataset.sampler()
+    def __init__(self, sampler: Any) -> None:
+        self.sampler = sampler
 
     def __iter__(self) -> Iterator[int]:
         """Give sample numbers for ever."""
         while True:
             yield from self.sampler
-            self.sampler.advance(len(self.sampler))
+            self.sampler.advance(len(self.sampler) // self.sampler.batch_size)
 
 
 def png_loader(tars: list[str]) -> Any:
@@ -136,7 +237,51 @@ def png_loader(tars: list[str]) -> Any:
 
     stock: Any = webdataset
     dataset = stock.WebDataset(tars, shardshuffle=False).decode("rgba8").map(stack_images).repeat()
-    return DataLoader(dataset, batch_size=None, num_workers=WORKERS)
+    return DataLoader(dataset, batch_size=BATCH, num_workers=WORKERS)
+
+
+def litdata_loader(run: Path, folder: Path) -> Any:
+    """Read the same sheets from litdata's own format, over and over."""
+    import litdata
+
+    reader = SampleReader(run)
+    litdata.optimize(
+        Sheets(run),
+        list(range(len(reader))),
+        str(folder),
+        chunk_bytes="64MB",
+        num_workers=1,
+        start_method="fork",
+    )
+
+    class Decoded(litdata.StreamingDataset):
+        def __getitem__(self, number: Any) -> Any:
+            sheets = super().__getitem__(number)
+            return {
+                name: imagecodecs.webp_decode(data, hasalpha=True).reshape(FRAMES, SIZE, SIZE, 4)
+                for name, data in sheets.items()
+            }
+
+    def endless() -> Iterator[Any]:
+        loader = litdata.StreamingDataLoader(
+            Decoded(str(folder)), batch_size=BATCH, num_workers=WORKERS, persistent_workers=True
+        )
+        while True:
+            yield from loader
+
+    return endless()
+
+
+class Sheets:
+    """Gives the sheets of a sample by its number."""
+
+    def __init__(self, run: Path) -> None:
+        self.reader = SampleReader(run)
+
+    def __call__(self, number: int) -> dict[str, bytes]:
+        """Read the bytes: sequence -> WebP."""
+        meta, members = self.reader.read(number)
+        return {name: parts_of(members, meta.key, name, "rgba")["webp"] for name in SEQUENCES}
 
 
 def stack_images(sample: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,0 +1,247 @@
+"""Batches for a stock torch ``DataLoader``, decoded by its workers straight into shared memory.
+
+    samples = SharedBatches(RUN, StreamConfig(background=None, dtype="uint8"), batch_size=4)
+    sampler = samples.sampler(rank=rank, world=world, batch_size=4)
+    loader = DataLoader(samples, batch_size=4, sampler=sampler, num_workers=2,
+                        collate_fn=SharedBatches.collate)
+    for batch in loader:
+        orbit = torch.from_numpy(batch.sequences["orbit"]["rgba"])   # (b, t, h, w, 4), no copy
+        ...
+        sampler.advance()
+
+Images never pass through a pipe and are never copied: a worker decodes each sheet into its place
+in the batch. As uint8 RGBA a batch is as small as it gets; laying it over a colour is one line on
+the device that trains.
+"""
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.errors import ShardError
+from shards.read import MapStyle, StreamConfig, Where
+from shards.ring import Ring, ring_of
+from shards.view import SampleView, Shapes, ViewConfig
+
+_ALIGN = 64
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Batch:
+    """Samples stacked along a first axis b.
+
+    ``sequences`` holds per sequence a dict of ``rgb`` or ``rgba`` (b, t, h, w, c), ``K``, ``c2w``,
+    ``times_s``, ``azimuth_deg`` and ``elevation_deg``, as in ``SequenceView``. ``stand_in_for`` is
+    empty where a sample is in its own place. Any array keeps the memory of the whole batch.
+    """
+
+    keys: tuple[str, ...]
+    stand_in_for: tuple[str, ...]
+    motion_magnitude: np.ndarray
+    sequences: dict[str, dict[str, np.ndarray]]
+    _slot: "_Slot | None" = field(default=None, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the tree that torch's default collate would have made, of arrays and tuples."""
+        return {
+            "key": self.keys,
+            "stand_in_for": self.stand_in_for,
+            "motion_magnitude": self.motion_magnitude,
+            **self.sequences,
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send images that lie in a slot by its number."""
+        slot = self._slot
+        if slot is None:
+            parts = self.keys, self.stand_in_for, self.motion_magnitude, self.sequences
+            return Batch, parts
+        rest = {
+            name: {kind: array for kind, array in sequence.items() if kind not in ("rgb", "rgba")}
+            for name, sequence in self.sequences.items()
+        }
+        return _arrive, (
+            (self.keys, self.stand_in_for, self.motion_magnitude, rest),
+            slot.token,
+            slot.number,
+            slot.images,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """Where a sequence's images lie in a slot."""
+
+    sequence: str
+    channels: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+    def of(self, base: np.ndarray) -> np.ndarray:
+        part = base[self.offset : self.offset + self.nbytes]
+        return part.view(self.dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    token: tuple[int, int]
+    number: int
+    images: tuple[_Image, ...]
+
+
+def _arrive(
+    parts: tuple[Any, ...], token: tuple[int, int], number: int, images: tuple[_Image, ...]
+) -> Batch:
+    batch = Batch(*parts)
+    base = ring_of(token).open(number)
+    for image in images:
+        batch.sequences[image.sequence][image.channels] = image.of(base)
+    return batch
+
+
+def slots_for(workers: int, prefetch_factor: int) -> int:
+    """Count the slots that keep a loader busy: what it fetches ahead, and two with the reader."""
+    return max(workers, 1) * prefetch_factor + 2
+
+
+class SharedBatches(MapStyle):
+    """Whole batches of decoded samples, in shared memory.
+
+    Samples of one batch have to have equally many images of equal size; ``size`` and ``frames`` of
+    the config make them so.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the run by name
+        self,
+        run: Path,
+        config: StreamConfig | None = None,
+        *,
+        batch_size: int,
+        workers: int = 2,
+        prefetch_factor: int = 2,
+        keys: Collection[str] | None = None,
+        where: Where | None = None,
+        context: BaseContext | None = None,
+    ) -> None:
+        """Select samples as ``MapStyle`` does and reserve memory for the batches under way.
+
+        Args:
+            run: a RUN folder.
+            config: how to read it.
+            batch_size: samples per batch; the first sample's size says how much room one takes.
+            workers: ``num_workers`` of the loader.
+            prefetch_factor: that of the loader; torch's default is 2.
+            keys: only these samples.
+            where: only samples whose index entry it accepts.
+            context: how the loader starts its workers, if not the platform's way.
+        """
+        super().__init__(run, config, keys=keys, where=where)
+        images = _images(batch_size, self.view(0).shapes(), self.config)
+        self.ring = Ring(slots_for(workers, prefetch_factor), _bytes_of(images), context)
+
+    def __getitems__(self, numbers: Sequence[int]) -> Batch:
+        """Decode a batch. The name is torch's for fetching several items at once.
+
+        Raises:
+            ShardError: if samples of the batch differ in number or size of images, and as in
+                ``MapStyle.view``.
+        """
+        slot = self.ring.take()
+        try:
+            room = _Room(self, len(numbers), slot)
+            views: list[SampleView] = []
+            for number in numbers:
+                views.append(self.view(number, room))
+                room.place += 1
+        except BaseException:
+            if slot is not None:
+                self.ring.free(slot)
+            raise
+        return room.batch(views)
+
+    @staticmethod
+    def collate(batch: Batch) -> Batch:
+        """Leave a batch as it is: give this to the loader as ``collate_fn``."""
+        return batch
+
+
+class _Room:
+    """Where the images of a batch go: into the slot, or elsewhere where they do not fit."""
+
+    def __init__(self, samples: SharedBatches, batch_size: int, slot: int | None) -> None:
+        self.samples = samples
+        self.batch_size = batch_size
+        self.slot = slot
+        self.place = 0
+        self.images: tuple[_Image, ...] = ()
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def __call__(self, key: str, shapes: Shapes) -> dict[str, np.ndarray]:
+        if not self.images:
+            self._reserve(shapes)
+        expected = {image.sequence: image.shape[1:] for image in self.images}
+        if shapes != expected:
+            raise ShardError(
+                f"{self.samples.reader.run}: sample {key!r} has images {shapes}, the others of its "
+                f"batch {expected}; set size and frames, so that all come out alike"
+            )
+        return {name: array[self.place] for name, array in self.arrays.items()}
+
+    def _reserve(self, shapes: Shapes) -> None:
+        ring = self.samples.ring
+        self.images = _images(self.batch_size, shapes, self.samples.config)
+        needed = _bytes_of(self.images)
+        if self.slot is not None and needed > ring.slot_bytes:
+            ring.free(self.slot)
+            self.slot = None
+        if self.slot is None:
+            base = np.empty(needed, np.uint8)
+        elif ring.token[0] == os.getpid():
+            base = ring.open(self.slot)  # no worker: the batch is at its reader's already
+        else:
+            base = ring.bytes_of(self.slot)
+        self.arrays = {image.sequence: image.of(base) for image in self.images}
+
+    def batch(self, views: list[SampleView]) -> Batch:
+        sequences = {
+            image.sequence: {
+                image.channels: self.arrays[image.sequence],
+                **{
+                    name: np.stack([getattr(v.sequences[image.sequence], name) for v in views])
+                    for name in ("K", "c2w", "times_s", "azimuth_deg", "elevation_deg")
+                },
+            }
+            for image in self.images
+        }
+        ring = self.samples.ring
+        return Batch(
+            tuple(view.key for view in views),
+            tuple(view.stand_in_for for view in views),
+            np.array([view.motion_magnitude for view in views]),
+            sequences,
+            None if self.slot is None else _Slot(ring.token, self.slot, self.images),
+        )
+
+
+def _images(batch_size: int, shapes: Shapes, config: ViewConfig) -> tuple[_Image, ...]:
+    images: list[_Image] = []
+    offset = 0
+    for name, shape in shapes.items():
+        image = _Image(name, config.channels, (batch_size, *shape), config.dtype, offset)
+        images.append(image)
+        offset += -(-image.nbytes // _ALIGN) * _ALIGN
+    return tuple(images)
+
+
+def _bytes_of(images: tuple[_Image, ...]) -> int:
+    return images[-1].offset + images[-1].nbytes

@@ -1,0 +1,150 @@
+import gc
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shards.batches import Batch, SharedBatches, slots_for
+from shards.errors import ShardError
+from shards.read import MapStyle, StreamConfig
+from shards.ring import Ring, ring_of
+from tests.make_shards import make_run
+
+VIEWS: list[dict[str, Any]] = [
+    {"background": None, "dtype": "uint8"},
+    {"background": None, "dtype": "uint8", "frames": 2, "stride": 2},
+    {"background": "white"},
+    {"background": (0.2, 0.3, 0.4), "dtype": "float16", "size": 8, "sequences": ("orbit",)},
+]
+
+
+def batches(run: Path, batch_size: int = 4, **settings: Any) -> SharedBatches:
+    return SharedBatches(run, StreamConfig(**settings), batch_size=batch_size)
+
+
+def in_use(samples: SharedBatches) -> int:
+    return sum(owner != 0 for owner in samples.ring._owners)
+
+
+@pytest.mark.parametrize("settings", VIEWS)
+def test_a_batch_is_its_samples_stacked(tiny_run: Path, settings: dict[str, Any]) -> None:
+    one_by_one = MapStyle(tiny_run, StreamConfig(**settings))
+    numbers = [3, 0, 11]
+    batch = batches(tiny_run, **settings).__getitems__(numbers)
+    views = [one_by_one.view(i) for i in numbers]
+    assert batch.keys == tuple(view.key for view in views)
+    np.testing.assert_array_equal(batch.motion_magnitude, [v.motion_magnitude for v in views])
+    for name, arrays in batch.sequences.items():
+        alone = [view.as_dict()[name] for view in views]
+        assert set(arrays) == set(alone[0])
+        for kind, array in arrays.items():
+            np.testing.assert_array_equal(array, np.stack([part[kind] for part in alone]))
+            assert array.dtype == alone[0][kind].dtype
+
+
+def test_a_slot_is_free_once_the_last_array_is_gone(tiny_run: Path) -> None:
+    samples = batches(tiny_run, background=None, dtype="uint8")
+    batch = samples.__getitems__([0, 1])
+    kept = batch.sequences["orbit"]["rgba"][1]
+    shown = kept.copy()
+    del batch
+    gc.collect()
+    assert in_use(samples) == 1
+    others = [samples.__getitems__([2, 3]) for _ in range(3)]
+    np.testing.assert_array_equal(kept, shown)
+    del kept, others
+    gc.collect()
+    assert in_use(samples) == 0
+
+
+def test_a_reader_that_keeps_every_batch_gets_copies_not_a_standstill(tiny_run: Path) -> None:
+    samples = batches(tiny_run, 2, background=None, dtype="uint8")
+    kept = [samples.__getitems__([i, i + 1]) for i in range(0, 12, 2)] * 2
+    kept += [samples.__getitems__([i, i + 1]) for i in range(0, 12, 2)]
+    assert in_use(samples) == samples.ring.slots == slots_for(2, 2)
+    for first, again in zip(kept[:6], kept[12:], strict=True):
+        for name in first.sequences:
+            np.testing.assert_array_equal(
+                first.sequences[name]["rgba"], again.sequences[name]["rgba"]
+            )
+
+
+def test_a_batch_without_a_slot_travels_whole(tiny_run: Path) -> None:
+    samples = batches(tiny_run, 1, background=None, dtype="uint8")
+    large = samples.__getitems__([0, 1, 2])  # more than was reserved
+    again: Batch = pickle.loads(pickle.dumps(large))
+    assert in_use(samples) == 0
+    np.testing.assert_array_equal(
+        again.sequences["front"]["rgba"], large.sequences["front"]["rgba"]
+    )
+
+
+def test_slots_of_dead_processes_are_taken_again() -> None:
+    ring = Ring(2, 10)
+    assert [ring.take(), ring.take(), ring.take()] == [0, 1, None]
+    ring._owners[1] = 2**22 + 5  # beyond the kernel's largest process id
+    assert ring.take() == 1
+
+
+def test_a_lost_ring_is_named() -> None:
+    with pytest.raises(RuntimeError, match="keep the dataset"):
+        ring_of((1, -1))
+
+
+def test_samples_of_unlike_size_are_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", assets=1, clips=1, frames=2, size=8)
+    samples = batches(run, background=None, dtype="uint8")
+    real = samples.view
+
+    def odd(i: int, room: Any) -> Any:
+        return room("odd-000", {"orbit": (2, 4, 4, 4)}) if i else real(i, room)
+
+    samples.view = odd  # type: ignore[method-assign]
+    with pytest.raises(ShardError, match="'odd-000' has images"):
+        samples.__getitems__([0, 1])
+    assert in_use(samples) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_loader_shares_memory_with_its_workers(tiny_run: Path, method: str) -> None:
+    import multiprocessing
+
+    from torch.utils.data import DataLoader
+
+    samples: Any = SharedBatches(
+        tiny_run,
+        StreamConfig(background=None, dtype="uint8"),
+        batch_size=3,
+        context=multiprocessing.get_context(method),
+    )
+    alone = MapStyle(tiny_run, samples.config)
+    for epoch in range(2):
+        sampler: Any = samples.sampler(batch_size=3)
+        loader: Any = DataLoader(
+            samples,
+            batch_size=3,
+            sampler=sampler,
+            num_workers=2,
+            collate_fn=SharedBatches.collate,
+            multiprocessing_context=method,
+        )
+        met: list[str] = []
+        for batch in loader:
+            met += batch.keys
+            shares = np.frombuffer(samples.ring._memory, np.uint8)
+            for place, key in enumerate(batch.keys):
+                images = batch.sequences["orbit"]["rgba"]
+                assert np.may_share_memory(images, shares)
+                number = alone.reader.column("key").index(key)
+                expected = alone.view(number).sequences["orbit"].images
+                np.testing.assert_array_equal(images[place], expected)
+            if epoch == 0 and len(met) == 6:
+                break  # what was under way is lost; its slots are taken again
+        assert met == [alone.view(i).key for i in list(sampler)[: len(met)]]
+    del batch, images
+    gc.collect()
+    assert os.getpid() not in list(samples.ring._owners)
