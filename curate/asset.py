@@ -1,4 +1,4 @@
-"""The road of one asset: inspect, open, probe and judge each clip, render and encode the kept ones.
+"""The road of one asset: inspect, pose and judge each clip, render and encode the kept ones.
 
 Everything lands in the asset's staging folder, clip by clip, each file whole or absent: a record
 with the ledger row, and for a kept clip the finished sample. A worker that is killed loses the
@@ -18,6 +18,7 @@ from curate.inspect import ClipHeader, Inspection, inspect_file
 from curate.rows import failure, fault_fields, rejection
 from curate.rules import Decision
 from curate.sources import Source
+from curate.view import AssetView
 from render.runner import BlenderFault
 from render.session import BlenderSession
 from shards.config import digest_of
@@ -106,37 +107,27 @@ class _Asset:
             "triangles": inspection.triangles,
             "companions": _companions(self.job.source.file.parent, inspection),
         }
-        self.warnings += inspection.warnings
+        self.warnings = list(inspection.warnings)
         if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
             return [self._whole(**rejection("inspect", reason))]
         try:
-            clips = self._open(inspection)
+            view = AssetView(self.job.source, inspection, self.session)
         except BlenderFault as fault:
             return [self._whole(**fault_fields("load", fault))]
-        except _Rejected as rejected:
-            return [self._whole(**rejection("load", rejected.decision))]
-        return [self._clip_row(inspection, clip) for clip in clips]
+        except AssetError as error:
+            return [self._whole(**failure("load", error.rule, str(error), error.detail))]
+        self.warnings = view.warnings
+        self.base |= {"vertices": view.vertices, "triangles": view.triangles}
+        if view.opened is not None:
+            self.warnings = [*view.warnings, *view.opened.warnings]
+            self.base["load_s"] = view.opened.seconds
+        if (reason := _nothing_to_do(view.clips, view.vertices)) is not None:
+            return [self._whole(**rejection("load", reason))]
+        return [self._clip_row(inspection, view, clip) for clip in view.clips]
 
-    def _open(self, inspection: Inspection) -> list[ClipHeader]:
-        durations = None
-        if inspection.clips is not None:
-            durations = [clip.duration_s for clip in inspection.clips]
-        opened = self.session.open(self.job.source.file, inspection.format, durations)
-        self.warnings += opened.warnings
-        self.base |= {
-            "load_s": opened.seconds,
-            "vertices": opened.vertices,
-            "triangles": opened.triangles,
-        }
-        clips = inspection.clips
-        if clips is None:
-            named = enumerate(opened.clips)
-            clips = tuple(ClipHeader(i, clip.name, clip.duration_s) for i, clip in named)
-        if (reason := _nothing_to_do(clips, opened.vertices)) is not None:
-            raise _Rejected(reason)
-        return list(clips)
-
-    def _clip_row(self, inspection: Inspection, clip: ClipHeader) -> dict[str, Any]:
+    def _clip_row(
+        self, inspection: Inspection, view: AssetView, clip: ClipHeader
+    ) -> dict[str, Any]:
         """Judge one clip, or take the verdict that an interrupted run left."""
         record = self.job.staging / f"c{clip.index:03d}.json"
         old = _read_record(record, self.base)
@@ -146,19 +137,19 @@ class _Asset:
             and not self.job.holds(old["sample_key"], old["fingerprint"])
         ):
             old = None
-        row = old or self._base_row(clip) | self._judge(inspection, clip)
+        row = old or self._base_row(clip) | self._judge(inspection, view, clip)
         if old is None:
             write_atomic(record, dump_json(row))
         self.kept += row["verdict"] == "kept"
         return row
 
-    def _judge(self, inspection: Inspection, clip: ClipHeader) -> dict[str, Any]:
+    def _judge(self, inspection: Inspection, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
         limit = self.config.curate.clips.per_asset_max
-        if limit is not None and self.kept >= limit:
-            return rejection("curate", _clip_limit(limit))
         about = AssetMeta(**{name: self.base[name] for name in AssetMeta.model_fields})
-        road = ClipRoad(self.job, self.session, inspection, clip, about, self.warnings)
+        road = ClipRoad(self.job, self.session, view, inspection, clip, about)
         try:
+            if limit is not None and self.kept >= limit:
+                return road.score() | rejection("curate", _clip_limit(limit))
             return road.run()
         except BlenderFault as fault:
             return road.fields | fault_fields(road.stage, fault)
@@ -202,12 +193,6 @@ def _companions(folder: Path, inspection: Inspection) -> str:
     return json.dumps([[name, *(stamp_of(folder / name) or (None, None))] for name in names])
 
 
-class _Rejected(Exception):
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(decision.sentence)
-        self.decision = decision
-
-
 def _nothing_to_do(clips: tuple[ClipHeader, ...] | None, vertices: int | None) -> Decision | None:
     """Reject a whole asset that has no animation or nothing to see."""
     if clips is not None and not clips:
@@ -220,7 +205,7 @@ def _nothing_to_do(clips: tuple[ClipHeader, ...] | None, vertices: int | None) -
 def _clip_limit(limit: int) -> Decision:
     return Decision(
         "clip_limit", limit, limit, "kept clips",
-        f"{limit} earlier clips of this asset are kept already; not looked at",
+        f"{limit} earlier clips of this asset are kept already; scored, not rendered",
     )  # fmt: skip
 
 

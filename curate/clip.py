@@ -1,7 +1,8 @@
 """The road of one clip: choose its window, measure it, judge it, frame it, render it, stage it."""
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from curate.motion import busiest_window, measure
 from curate.rows import rejection
 from curate.rules import Decision, Facts, decide
 from curate.sources import Source
+from curate.view import AssetView
 from render.pack import pack
 from render.paths import Frame, draw_cameras, fit, image_times
 from render.session import BlenderSession, RenderedClip, Unusable
@@ -60,17 +62,17 @@ class ClipRoad:
         self,
         job: Job,
         session: BlenderSession,
+        view: AssetView,
         inspection: Inspection,
         clip: ClipHeader,
         about: AssetMeta,
-        warnings: Sequence[str],
     ) -> None:
         self.job = job
         self.session = session
+        self.view = view
         self.inspection = inspection
         self.clip = clip
         self.about = about
-        self.warnings = warnings
         self.config = job.config
         self.fields: dict[str, Any] = {}  # what is measured so far; kept even when a fault ends it
         self.stage = "probe"
@@ -80,21 +82,31 @@ class ClipRoad:
         facts = Facts(duration_s=self.clip.duration_s)
         if (decision := decide(facts, self.config.curate)) is not None:
             return rejection("inspect", decision)
-        started = time.monotonic()
-        decision, window_s, frame = self._probe(facts)
-        self.fields["probe_s"] = time.monotonic() - started
+        decision, window_s, frame = self._probe()
         if decision is not None or frame is None:
             assert decision is not None
             return self.fields | rejection("probe", decision)
         return self.fields | self._make_sample(window_s, frame)
 
-    def _probe(self, facts: Facts) -> tuple[Decision | None, tuple[float, float], Frame | None]:
+    def score(self) -> dict[str, Any]:
+        """Return the scores alone, for a clip that will not be rendered whatever they are."""
+        self._probe()
+        return self.fields
+
+    def _probe(self) -> tuple[Decision | None, tuple[float, float], Frame | None]:
+        started = time.monotonic()
+        try:
+            return self._measure()
+        finally:
+            self.fields["probe_s"] = time.monotonic() - started
+
+    def _measure(self) -> tuple[Decision | None, tuple[float, float], Frame | None]:
         """Measure the clip and frame it; stop at the first rule that rejects."""
         geometry = self.config.curate.geometry
         window_s = self._window()
         sequences = self.config.render.sequences
         times_s = image_times(*window_s, sequences)
-        probe = self.session.probe(
+        probe = self.view.probe(
             self.clip.index, times_s, geometry.vertices_max, geometry.probe_points_max
         )
         self.fields |= {"window_start_s": window_s[0], "window_stop_s": window_s[1]}
@@ -135,7 +147,7 @@ class ClipRoad:
         count = min(int(duration_s / _COARSE_STEP_S) + 1, _COARSE_MAX)
         times_s = np.linspace(0.0, duration_s, count)
         geometry = self.config.curate.geometry
-        probe = self.session.probe(
+        probe = self.view.probe(
             self.clip.index, times_s, geometry.vertices_max, geometry.probe_points_max
         )
         if isinstance(probe, Unusable) or not np.isfinite(probe.points).all():
@@ -151,6 +163,7 @@ class ClipRoad:
         kept |= {"sample_key": key, "fingerprint": fingerprint}
         if self.job.finished.get(key) == fingerprint:
             return kept
+        warnings = self._open()
         self.stage = "render"
         rendered = self.session.render(
             self.job.source.uid, self.clip.index, window_s, frame, self.config.render,
@@ -169,7 +182,7 @@ class ClipRoad:
         )
         extras = {
             "scores": {name: self.fields[name] for name in ledger.SCORES if name in self.fields},
-            "warnings": tuple(self.warnings),
+            "warnings": tuple(warnings),
             "versions": dict(self.job.versions),
             "fingerprint": fingerprint,
         }
@@ -179,6 +192,18 @@ class ClipRoad:
         magnitude = meta.motion_magnitude
         self.fields["motion_magnitude"] = magnitude.pixel_sum if magnitude else None
         return kept
+
+    def _open(self) -> list[str]:
+        """Open the asset in Blender, if it isn't; returns all warnings, its own included."""
+        first = self.view.opened is None
+        self.stage = "load"
+        opened = self.view.open()
+        if first:
+            self.fields["load_s"] = opened.seconds
+        warnings = [*self.view.warnings, *opened.warnings]
+        warnings = list(dict.fromkeys(warnings))  # a hull that is left out is found by both
+        self.fields["warnings"] = json.dumps(warnings)
+        return warnings
 
     def _fingerprint(self, window_s: tuple[float, float]) -> str:
         """Hash all that the sample's bytes rest on."""

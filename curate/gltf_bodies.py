@@ -18,6 +18,7 @@ from render.visible import collision_hulls
 _DRACO = "KHR_draco_mesh_compression"
 _LOOSE = 1e-4  # vertices bound less than this stay where they are
 _SAME = 1e-6
+_NUMBERS_MAX = 60_000_000  # of one mesh, beside its positions: 480 MB
 
 Drawn = dict[str, np.ndarray]  # attribute name -> values, and "indices"
 Decode = Callable[[bytes], Drawn]
@@ -170,6 +171,10 @@ class _Reader:
         ]
         morphs = _morphs(rows(row, "primitives"))
         sets = max((_joint_sets(p) for p in primitives), default=0) if skinned else 0
+        positions = [p["attributes"]["POSITION"] for p in primitives]
+        vertices = int(self.parts.accessors.count[positions].sum())
+        if vertices * (3 * len(morphs) + 8 * sets) > _NUMBERS_MAX:
+            raise HandOver("a mesh has very many morph targets or joints")
         columns: list[tuple[np.ndarray, ...]] = []
         triangles = 0
         for primitive in primitives:
@@ -345,6 +350,8 @@ def _corners(primitive: Row, indices: np.ndarray) -> np.ndarray:
             raise HandOver("a primitive's triangles are not complete")
         return indices
     if mode < 5:
+        if (mode == 1 and len(indices) % 2) or (mode in (2, 3) and len(indices) < 2):
+            raise HandOver("a primitive's lines are not complete")
         return indices
     if len(indices) < 3:
         raise HandOver("a strip or fan of triangles has fewer than three corners")

@@ -17,7 +17,9 @@ from curate.gltf_values import finite_floats
 FPS = 24.0  # Blender's default scene, into which glTF is imported
 _NEAR_WHOLE = 1e-4  # frames this close to a whole one are that one: see render.blender.pose
 _NEAR_KEY = 1e-4  # and this close to a key, Blender takes the key
+_MERGED = np.float32(0.01)  # keys this close become one
 _SPLINE_KEYS_MAX = 100_000
+_NUMBERS_MAX = 30_000_000  # in all tracks of a clip: 240 MB
 _COMPONENTS = {"translation": 3, "rotation": 4, "scale": 3, "weights": 1}
 
 
@@ -60,6 +62,10 @@ def read_tracks(parts: GltfParts, clip: int) -> list[Track]:
     Raises:
         HandOver: keys out of order, or their number does not fit: Blender is asked.
     """
+    outputs = [channel.output for channel in parts.clips[clip]]
+    numbers = parts.accessors.count[outputs] * parts.accessors.components[outputs]
+    if numbers.sum() > _NUMBERS_MAX:
+        raise HandOver("a clip has very many keys")
     found: dict[tuple[int, str], Track] = {}
     frames: dict[int, np.ndarray] = {}
     for channel in parts.clips[clip]:
@@ -91,23 +97,37 @@ def _read_track(parts: GltfParts, channel: Channel, frames: np.ndarray) -> Track
     if len(values) != keys * width or not width:
         raise HandOver("a track's values do not fit its times")
     slopes = None
+    values = values.reshape(len(frames), 3, -1)[:, 1] if spline else values.reshape(len(frames), -1)
+    frames, values = _merge(frames, values)
     if spline:
-        values = values.reshape(len(frames), 3, -1)[:, 1]
         if channel.path == "rotation":  # the shorter way round, from key to key
             turned = np.einsum("ni,ni->n", values[1:], values[:-1]) < 0
             values[1:] *= np.where(np.cumsum(turned) % 2, -1.0, 1.0)[:, None]
         slopes = _slopes(frames, values)
-    else:
-        values = values.reshape(len(frames), -1)
     stepped = channel.interpolation == "STEP"
     return Track(channel.node, channel.path, frames, values, slopes, stepped)
+
+
+def _merge(frames: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Make one of keys that stand at the same time: the last one's value, the first one's time."""
+    if not (np.diff(frames) <= _MERGED).any():
+        return frames, values
+    kept, at = [0], [float(frames[0])]
+    for i, frame in enumerate(frames.tolist()[1:], 1):
+        if np.float32(frame) - np.float32(at[-1]) > _MERGED:
+            kept.append(i)
+            at.append(frame)
+        else:
+            kept[-1] = i
+            at[-1] = frame if frame == np.floor(frame) else at[-1]  # whole frames are preferred
+    return np.array(at), values[kept]
 
 
 def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Slopes (n, c) that make acceleration continuous, 0 at both ends: a clamped cubic spline."""
     steps = np.diff(frames)
-    if (steps == 0).any() or len(frames) > _SPLINE_KEYS_MAX:
-        raise HandOver("a spline has two keys at one time, or too many")
+    if len(frames) > _SPLINE_KEYS_MAX:
+        raise HandOver("a spline has very many keys")
     slopes = np.zeros_like(values)
     rises = np.diff(values, axis=0)
     right = rises / steps[:, None] ** 2

@@ -7,10 +7,10 @@ import numpy as np
 
 
 def normalised(quaternions: np.ndarray) -> np.ndarray:
-    """Scale quaternions (..., 4) to length 1; zeros become the identity, as in Blender."""
+    """Scale quaternions (..., 4) to length 1; zeros become half a turn about x, as in Blender."""
     length = np.sqrt(np.einsum("...i,...i->...", quaternions, quaternions))[..., None]
     safe = np.where(length > 0, length, 1.0)
-    return np.where(length > 0, quaternions / safe, np.array([0.0, 0.0, 0.0, 1.0]))
+    return np.where(length > 0, quaternions / safe, np.array([1.0, 0.0, 0.0, 0.0]))
 
 
 def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from curate.inspect import InspectLimits, inspect_file
 from shards.errors import AssetError
 
 _TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
-_CODES = {"f4": 5126, "u1": 5121, "u2": 5123, "u4": 5125}
+_CODES = {"f4": 5126, "i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125}
 
 
 class Tiny:

@@ -1,19 +1,28 @@
-"""Whatever the bytes, inspection ends with a result or an AssetError of a named rule."""
+"""Whatever the bytes, inspection and posing end with a result or an AssetError of a named rule.
+
+Posing may also hand a file over to Blender. Neither takes long or much memory.
+"""
 
 import copy
 import json
+import resource
 import struct
+import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from curate.gltf_parts import GltfParts, HandOver
+from curate.gltf_pose import GltfScene
 from curate.inspect import InspectLimits, inspect_file
 from curate.inspect_types import Rule
 from shards.errors import AssetError
 from tests.curate.gltf_builder import glb_bytes, tiny
+from tests.curate.gltf_zoo import ZOO, build
 
 _FILES = (
     "simple-cube.glb",
@@ -35,10 +44,21 @@ _ODD: tuple[Any, ...] = (
 _LIMITS = InspectLimits(file_bytes_max=1 << 24, values_max=2_000_000)
 
 
+@pytest.fixture(autouse=True)
+def _bounded_memory() -> Iterator[None]:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000  # kB
+
+
 def _attempt(path: Path) -> str:
-    """Inspect a file; returns the rule that refused it, or ``""``."""
+    """Inspect a file and pose it; returns the rule that refused it, or ``""``."""
+    started = time.process_time()
     try:
-        inspect_file(path, _LIMITS)
+        inspection = inspect_file(path, _LIMITS)
+        if inspection.parts is not None:
+            _pose(inspection.parts, len(inspection.clips or ()))
+        assert time.process_time() - started < 5
     except AssetError as error:
         caught = error
     else:
@@ -48,6 +68,17 @@ def _attempt(path: Path) -> str:
     assert caught.stage == "inspect"
     str(caught).encode()
     return caught.rule
+
+
+def _pose(parts: GltfParts, clips: int) -> None:
+    try:
+        scene = GltfScene(parts)
+        for clip in range(min(clips, 3)):
+            if scene.vertices:
+                points = scene.points(clip, np.array([0.0, 0.3, 1.1]), 1000)
+                assert points.shape == (3, -(-scene.vertices // -(-scene.vertices // 1000)), 3)
+    except HandOver as reason:
+        str(reason).encode()
 
 
 def _generator(name: str, kind: str) -> np.random.Generator:
@@ -139,6 +170,21 @@ def test_spoilt_json_ends_in_named_errors(assets_dir: Path, tmp_path: Path, name
         path.write_bytes(_join(path.suffix, _spoil(root, draw), blob))
         rules.add(_attempt(path))
     assert len(rules) > 3
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_spoilt_trouble_ends_in_named_errors(tmp_path: Path, name: str) -> None:
+    draw = _generator(name, "zoo")
+    whole = build(name, tmp_path)
+    assert _attempt(whole) == ""
+    root, blob = _split(whole.read_bytes())
+    path = tmp_path / "spoilt.glb"
+    for turn in range(_ROUNDS):
+        if turn % 2:
+            path.write_bytes(_join(".glb", root, _damage(blob, draw)))
+        else:
+            path.write_bytes(_join(".glb", _spoil(root, draw), blob))
+        _attempt(path)
 
 
 @pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])

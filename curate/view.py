@@ -1,0 +1,109 @@
+"""One asset as its clips are judged: posed by numpy where that is possible, else by Blender.
+
+Most inputs are glTF, and importing one into Blender costs more than all the rules. So Blender opens
+such a file only when a clip of it is to be rendered, or when the evaluator hands it over.
+"""
+
+import numpy as np
+
+from curate.gltf_parts import HandOver
+from curate.gltf_pose import GltfScene
+from curate.inspect import ClipHeader, Inspection
+from curate.sources import Source
+from render.runner import BlenderFault
+from render.session import BlenderSession, OpenedAsset, Probe, Unusable
+from render.visible import every_nth
+from shards.errors import AssetError
+
+
+class AssetView:
+    """Gives the poses of an asset's clips, and opens it in Blender once.
+
+    Attributes:
+        clips: of the file, in order.
+        vertices, triangles: of everything visible at rest.
+        warnings: what is amiss with the asset, as far as no Blender was asked.
+        opened: what Blender found; None until it was asked.
+    """
+
+    def __init__(self, source: Source, inspection: Inspection, session: BlenderSession) -> None:
+        """Read the asset.
+
+        Raises:
+            BlenderFault: only Blender can pose it, and could not open it.
+            AssetError: its content is broken beyond what the gate sees.
+        """
+        self._source = source
+        self._inspection = inspection
+        self._session = session
+        self._fault: BlenderFault | None = None
+        self.opened: OpenedAsset | None = None
+        self.warnings = list(inspection.warnings)
+        self._scene: GltfScene | None = None
+        if inspection.parts is not None:
+            try:
+                self._scene = GltfScene(inspection.parts)
+            except HandOver as reason:
+                self.warnings.append(f"posed by Blender: {reason}")
+            except AssetError:
+                raise
+            except Exception as error:  # a defect here must be seen, and must not cost the asset
+                self.warnings.append(f"posed by Blender: {type(error).__name__}: {error}")
+        if self._scene is not None:
+            self.warnings += self._scene.warnings
+            self.vertices, self.triangles = self._scene.vertices, self._scene.triangles
+        else:
+            opened = self.open()
+            self.vertices, self.triangles = opened.vertices, opened.triangles
+        self.clips = inspection.clips or ()
+        if inspection.clips is None and self.opened is not None:
+            named = enumerate(self.opened.clips)
+            self.clips = tuple(ClipHeader(i, clip.name, clip.duration_s) for i, clip in named)
+
+    def open(self) -> OpenedAsset:
+        """Open the asset in Blender, the first time it is asked for.
+
+        Raises:
+            BlenderFault: it could not be opened; the same fault again where it is known.
+        """
+        if self._fault is not None:
+            raise self._fault
+        if self.opened is None:
+            durations = None
+            if self._inspection.clips is not None:
+                durations = [clip.duration_s for clip in self._inspection.clips]
+            try:
+                self.opened = self._session.open(
+                    self._source.file, self._inspection.format, durations
+                )
+            except BlenderFault as fault:
+                self._fault = fault
+                raise
+        return self.opened
+
+    def probe(
+        self, clip_index: int, times_s: np.ndarray, vertices_max: int, points_max: int
+    ) -> Probe | Unusable:
+        """Pose a clip at times (seconds from its start); see ``render.session.Probe``.
+
+        Raises:
+            BlenderFault: Blender had to be asked, and failed.
+        """
+        if self._scene is not None:
+            if not 0 < self._scene.vertices <= vertices_max:
+                return Unusable(self._scene.vertices)
+            try:
+                return self._pose(self._scene, clip_index, times_s, points_max)
+            except HandOver:
+                pass
+        self.open()
+        return self._session.probe(clip_index, times_s, vertices_max, points_max)
+
+    def _pose(
+        self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
+    ) -> Probe:
+        points = scene.points(clip_index, times_s, points_max).astype(np.float64)
+        extremes = points[:, :0]  # nothing is left out of a small asset's points
+        if every_nth(scene.vertices, points_max) > 1:
+            extremes = scene.extremes(clip_index, times_s).astype(np.float64)
+        return Probe(points, extremes, scene.vertices, scene.triangles, same_topology=True)

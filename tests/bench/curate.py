@@ -1,0 +1,157 @@
+"""Judging without Blender: the header gate, and glTF poses by numpy beside Blender's own.
+
+Run ``python -m tests.bench.curate [--assets DIR] [--json]``. The folder's sound glTF files are
+inspected again and again for files per second. Then every clip of each is posed at the default
+settings' 24 times by numpy and by Blender in turn: Blender imports the file once, as a build did.
+How far the two are apart is measured vertex by vertex in the same order, none left out, in sizes
+of the asset. Everything runs on one core.
+"""
+
+import os
+import resource
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from curate.config import GeometryConfig
+from curate.gltf_pose import GltfScene
+from curate.inspect import inspect_file
+from curate.motion import measure, own_size
+from render.config import LimitConfig
+from render.paths import sample_times
+from render.runner import BlenderProcess
+from render.session import BlenderSession, Probe
+from shards.errors import AssetError
+from tests.bench.harness import arguments, report
+
+_ALL = 10_000_000
+_FRAMES = 24
+_GATE_S = 5.0
+_GEOMETRY = GeometryConfig()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was spent on one file or all, seconds, and how well the two agree."""
+
+    clips: int = 0
+    vertices: int = 0
+    numpy_s: float = 0.0
+    motion_s: float = 0.0
+    blender_s: float = 0.0
+    errors: list[float] = field(default_factory=list)
+
+    def add(self, other: "_Tally") -> None:
+        self.clips += other.clips
+        self.vertices = max(self.vertices, other.vertices)
+        self.numpy_s += other.numpy_s
+        self.motion_s += other.motion_s
+        self.blender_s += other.blender_s
+        self.errors += other.errors
+
+    def row(self, name: str) -> tuple[object, ...]:
+        error = max(self.errors, default=0.0)
+        ratio = self.blender_s / self.numpy_s if self.numpy_s else 0.0
+        return (
+            name, self.clips, self.vertices, self.numpy_s, self.motion_s, self.blender_s, ratio,
+            error,
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print the files that took Blender longest."""
+    options = arguments(__doc__ or "").parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    files = [path for path in sorted(options.assets.rglob("*")) if _is_sound_gltf(path)]
+    figures = {"prefilter_files_per_s": _gate(files)}
+    before_mb = _peak_mb()
+    total, rows = _Tally(), []
+    with BlenderProcess(LimitConfig().worker, [options.assets]) as process:
+        session = BlenderSession(process, LimitConfig())
+        session.open(files[0], files[0].suffix[1:], [])  # its start does not count
+        for path in files:
+            tally = _compare(path, session)
+            total.add(tally)
+            rows.append((tally.blender_s, tally.row(path.name)))
+    rows.sort(reverse=True)
+    figures |= {
+        "gltf_clips_compared": float(total.clips),
+        "gltf_max_error": max(total.errors, default=0.0),
+        "gltf_speedup_vs_blender": total.blender_s / total.numpy_s,
+        "gltf_clips_per_s": total.clips / total.numpy_s,
+        "peak_mb": _peak_mb(),
+        "inspection_peak_mb": before_mb,
+    }
+    header = ("file", "clips", "vertices", "numpy s", "motion s", "Blender s", "ratio", "error")
+    table = [row for _, row in rows[:12]] + [total.row(f"all {len(files)} files")]
+    report("glTF clips at 24 times", header, table, figures, options.json)
+
+
+def _is_sound_gltf(path: Path) -> bool:
+    if path.suffix not in (".glb", ".gltf"):
+        return False
+    try:
+        inspect_file(path)
+    except AssetError:
+        return False
+    return "malformed" not in path.parts
+
+
+def _gate(files: list[Path]) -> float:
+    """Files inspected per second."""
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < _GATE_S:
+        for path in files:
+            inspect_file(path)
+        done += len(files)
+    return done / (time.perf_counter() - started)
+
+
+def _compare(path: Path, session: BlenderSession) -> _Tally:
+    tally = _Tally()
+    inspection = inspect_file(path)
+    clips = inspection.clips or ()
+    assert inspection.parts is not None
+    if not clips:
+        return tally
+    started = time.perf_counter()
+    scene = GltfScene(inspection.parts)
+    tally.numpy_s = time.perf_counter() - started
+    if not scene.vertices:
+        return _Tally()
+    tally.vertices = scene.vertices
+    started = time.perf_counter()
+    session.open(path, inspection.format, [clip.duration_s for clip in clips])
+    tally.blender_s = time.perf_counter() - started
+    points_max = _GEOMETRY.probe_points_max
+    for clip in clips:
+        times_s = sample_times(0.0, clip.duration_s, _FRAMES)
+        started = time.perf_counter()
+        points = scene.points(clip.index, times_s, points_max).astype(np.float64)
+        if scene.vertices > points_max:  # as a build does: else nothing is left out
+            scene.extremes(clip.index, times_s)
+        tally.numpy_s += time.perf_counter() - started
+        started = time.perf_counter()
+        measure(points)
+        tally.motion_s += time.perf_counter() - started
+        started = time.perf_counter()
+        session.probe(clip.index, times_s, _ALL, points_max)
+        tally.blender_s += time.perf_counter() - started
+        theirs = session.probe(clip.index, times_s, _ALL, _ALL)
+        assert isinstance(theirs, Probe)
+        ours = scene.points(clip.index, times_s, _ALL)
+        apart = np.abs(ours - theirs.points).max() / (own_size(theirs.points) or 1.0)
+        tally.errors.append(float(apart))
+        tally.clips += 1
+    return tally
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process so far; Blender is another."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
