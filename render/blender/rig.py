@@ -14,14 +14,10 @@ import numpy as np
 
 _LIGHT = "orbit4d light"
 _WORLD = "orbit4d world"
+_SKY_IMAGE = "orbit4d sky"
+_LINEAR = "Linear Rec.709"
 _SKY_MAP_PX = 1024
 _SKY_PX = 128  # an environment image is averaged down to this width to measure its brightness
-
-# The most light that a surface of any direction gets from Blender's sky (type Nishita, no sun
-# disc, strength 1) as radiance of a white one, by the sun's elevation. Measured with Blender 4.5.
-_SKY_ELEVATION_DEG = (10, 15, 20, 25, 30, 40, 50, 60, 75, 90)
-_SKY_RADIANCE = (4.30, 4.75, 4.78, 4.64, 4.45, 4.10, 3.79, 3.55, 3.26, 3.09)
-
 _HAZE_SATURATION = 0.6
 
 _brightness: dict[str, float] = {}  # of environment images by path: large ones take a second
@@ -120,21 +116,16 @@ def _plain_sky(tree: Any, radiance: float) -> Any:
 
 def _made_sky(tree: Any, light: dict[str, Any]) -> Any:
     """Let Blender's sky shine above the horizon and grey ground below; the sun is a lamp."""
-    texture = tree.nodes.new("ShaderNodeTexSky")
-    texture.sky_type = "NISHITA"
-    texture.sun_disc = False
-    texture.sun_elevation = math.radians(light["elevation_deg"])
-    texture.sun_rotation = math.radians(180.0 - light["azimuth_deg"])  # from +y, clockwise
+    image = _bake_sky(light["elevation_deg"])
     above = tree.nodes.new("ShaderNodeBackground")
-    unit = np.interp(light["elevation_deg"], _SKY_ELEVATION_DEG, _SKY_RADIANCE)
-    above.inputs["Strength"].default_value = light["radiance"] / unit
+    above.inputs["Strength"].default_value = light["radiance"] / _brightest(image)
     haze = tree.nodes.new("ShaderNodeHueSaturation")  # of the clearest day, shadows are all blue
     haze.inputs["Saturation"].default_value = _HAZE_SATURATION
-    tree.links.new(texture.outputs["Color"], haze.inputs["Color"])
+    direction, colour = _surround(tree, image, light["azimuth_deg"])
+    tree.links.new(colour, haze.inputs["Color"])
     tree.links.new(haze.outputs["Color"], above.inputs["Color"])
-    direction = tree.nodes.new("ShaderNodeTexCoord")
     axes = tree.nodes.new("ShaderNodeSeparateXYZ")
-    tree.links.new(direction.outputs["Generated"], axes.inputs[0])
+    tree.links.new(direction, axes.inputs[0])
     horizon = tree.nodes.new("ShaderNodeMapRange")
     horizon.inputs["From Min"].default_value, horizon.inputs["From Max"].default_value = -0.1, 0.0
     tree.links.new(axes.outputs["Z"], horizon.inputs["Value"])
@@ -148,24 +139,71 @@ def _made_sky(tree: Any, light: dict[str, Any]) -> Any:
 def _image_sky(tree: Any, light: dict[str, Any], path: str) -> Any:
     """Let an environment image shine, brought to the asked brightness."""
     image = bpy.data.images.load(path, check_existing=True)
-    image.colorspace_settings.name = "Linear Rec.709"
-    texture = tree.nodes.new("ShaderNodeTexEnvironment")
-    texture.image = image
+    image.colorspace_settings.name = _LINEAR
+    if path not in _brightness:
+        _brightness[path] = _brightest(image)
     background = tree.nodes.new("ShaderNodeBackground")
-    background.inputs["Strength"].default_value = light["radiance"] / _measured(image)
-    direction = tree.nodes.new("ShaderNodeTexCoord")
-    turn = tree.nodes.new("ShaderNodeMapping")
-    turn.inputs["Rotation"].default_value[2] = math.radians(90.0 - light["azimuth_deg"])
-    tree.links.new(direction.outputs["Generated"], turn.inputs["Vector"])
-    tree.links.new(turn.outputs["Vector"], texture.inputs["Vector"])
-    tree.links.new(texture.outputs["Color"], background.inputs["Color"])
+    background.inputs["Strength"].default_value = light["radiance"] / _brightness[path]
+    _, colour = _surround(tree, image, light["azimuth_deg"])
+    tree.links.new(colour, background.inputs["Color"])
     return background.outputs[0]
 
 
-def _measured(image: Any) -> float:
-    if image.filepath not in _brightness:
-        _brightness[image.filepath] = _brightest(image)
-    return _brightness[image.filepath]
+def _surround(tree: Any, image: Any, azimuth_deg: float) -> tuple[Any, Any]:
+    """Wrap an equirectangular image around, its middle at an azimuth: sockets direction, colour."""
+    texture = tree.nodes.new("ShaderNodeTexEnvironment")
+    texture.image = image
+    direction = tree.nodes.new("ShaderNodeTexCoord").outputs["Generated"]
+    turn = tree.nodes.new("ShaderNodeMapping")
+    turn.inputs["Rotation"].default_value[2] = math.radians(90.0 - azimuth_deg)
+    tree.links.new(direction, turn.inputs["Vector"])
+    tree.links.new(turn.outputs["Vector"], texture.inputs["Vector"])
+    return direction, texture.outputs["Color"]
+
+
+def _bake_sky(elevation_deg: float) -> Any:
+    """Render Blender's clear sky without the sun's disc to an image, the sun in its middle.
+
+    As a texture it would be computed anew for each picture, which takes longer than a small one.
+    """
+    if (old := bpy.data.images.get(_SKY_IMAGE)) is not None:
+        bpy.data.images.remove(old)
+    scene = bpy.data.scenes.new(_SKY_IMAGE)
+    world = bpy.data.worlds.new(_SKY_IMAGE)
+    camera = bpy.data.cameras.new(_SKY_IMAGE)
+    view = bpy.data.objects.new(_SKY_IMAGE, camera)
+    world.use_nodes = True
+    sky = world.node_tree.nodes.new("ShaderNodeTexSky")
+    sky.sky_type = "NISHITA"
+    sky.sun_disc = False
+    sky.sun_elevation, sky.sun_rotation = math.radians(elevation_deg), 0.0  # the sun at +y
+    world.cycles.sampling_method = "NONE"  # it is looked at and lights nothing
+    background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
+    world.node_tree.links.new(sky.outputs["Color"], background.inputs["Color"])
+    camera.type = "PANO"
+    camera.panorama_type = "EQUIRECTANGULAR"
+    view.rotation_euler = (math.pi / 2, 0.0, 0.0)  # looks along +y
+    scene.collection.objects.link(view)
+    scene.world, scene.camera = world, view
+    scene.render.engine = "CYCLES"
+    scene.cycles.device, scene.cycles.samples, scene.cycles.use_denoising = "CPU", 4, False
+    scene.render.threads_mode = bpy.context.scene.render.threads_mode
+    scene.render.threads = bpy.context.scene.render.threads
+    scene.render.resolution_x, scene.render.resolution_y = 2 * _SKY_PX, _SKY_PX
+    scene.render.image_settings.file_format = "OPEN_EXR"
+    scene.render.image_settings.color_depth = "32"
+    scene.render.filepath = f"{bpy.app.tempdir}sky.exr"
+    bpy.ops.render.render(write_still=True, scene=scene.name)
+    image = bpy.data.images.load(scene.render.filepath, check_existing=False)
+    image.name = _SKY_IMAGE
+    image.colorspace_settings.name = _LINEAR
+    image.pack()
+    for group, item in (
+        (bpy.data.scenes, scene), (bpy.data.objects, view), (bpy.data.cameras, camera),
+        (bpy.data.worlds, world),
+    ):  # fmt: skip
+        group.remove(item)
+    return image
 
 
 def _brightest(image: Any) -> float:
