@@ -11,6 +11,7 @@ import numpy as np
 
 from curate import ledger
 from curate.config import BuildConfig
+from curate.detail import describe
 from curate.inspect import ClipHeader, Inspection
 from curate.motion import busiest_window, measure
 from curate.rows import rejection
@@ -105,11 +106,14 @@ class ClipRoad:
         geometry = self.config.curate.geometry
         window_s = self._window()
         sequences = self.config.render.sequences
-        times_s = image_times(*window_s, sequences)
+        # beside the images' times the clip's ends, to see whether it is a loop
+        times_s = np.append(image_times(*window_s, sequences), [0.0, self.clip.duration_s])
         probe = self.view.probe(
             self.clip.index, times_s, geometry.vertices_max, geometry.probe_points_max
         )
         self.fields |= {"window_start_s": window_s[0], "window_stop_s": window_s[1]}
+        if (tracks := self.view.tracks(self.clip.index)) is not None:
+            self.fields |= {"key_tracks": tracks[0], "constant_tracks": tracks[1]}
         if isinstance(probe, Unusable):
             facts = Facts(self.clip.duration_s, vertices=probe.vertices)
             return decide(facts, self.config.curate), window_s, None
@@ -119,24 +123,26 @@ class ClipRoad:
                 "the posed geometry holds NaN or infinite positions", rule="not_finite",
                 stage="probe",
             )  # fmt: skip
-        motion = measure(probe.points[: sequences.frames])  # evenly spread over the window
+        frames = sequences.frames  # the first times are evenly spread over the window
+        motion = measure(probe.points[:frames])
+        detail = describe(probe.points[:frames], times_s[:frames], probe.points[-2:])
         self.fields |= {
             # Linear algebra may differ in its last bits from run to run, with threads and memory
             # alignment; scores stand in samples, and equal inputs must give equal bytes.
             name: round(value, _SCORE_DECIMALS)
-            for name, value in asdict(motion).items()
+            for name, value in (asdict(motion) | asdict(detail)).items()
             if name != "size"
         }
-        facts = Facts(self.clip.duration_s, probe.vertices, motion)
+        facts = Facts(self.clip.duration_s, probe.vertices, motion, detail)
         if (decision := decide(facts, self.config.curate)) is not None:
             return decision, window_s, None
-        outline = np.concatenate([probe.points, probe.extremes], axis=1)
+        outline = np.concatenate([probe.points, probe.extremes], axis=1)[:-2]
         draw = draw_cameras(
             sequences.camera, self.config.seed, self.job.source.uid, self.clip.index
         )
         frame = fit(outline, sequences, draw)
         self.fields |= {"margin_px": frame.margin_px, "root_motion": frame.root_motion}
-        facts = Facts(self.clip.duration_s, probe.vertices, motion, frame.margin_px)
+        facts = Facts(self.clip.duration_s, probe.vertices, motion, detail, frame.margin_px)
         return decide(facts, self.config.curate), window_s, frame
 
     def _window(self) -> tuple[float, float]:

@@ -28,6 +28,16 @@ class MotionConfig(Config):
     drift_min: float = Field(default=0.05, ge=0, description="translation of the whole")
     jump_min: float = Field(default=0.5, ge=0, description="one step this large ...")
     jump_share_min: float = Field(default=0.6, gt=0, le=1, description="... with this path share")
+    activity_min_per_s: float = Field(default=0, ge=0, description="mean path per second")
+    active_share_min: float = Field(
+        default=0, ge=0, le=1, description="share of the window between first and last movement"
+    )
+    scale_change_max: float | None = Field(
+        default=None, ge=1, description="largest growth or shrinkage as a ratio; none: any"
+    )
+    loop_gap_max: float | None = Field(
+        default=None, ge=0, description="mean distance of the last pose to the first; none: any"
+    )
 
 
 class BoundaryConfig(Config):

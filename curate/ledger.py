@@ -45,6 +45,19 @@ SCHEMA = pa.schema(
         ("step", pa.float64()),  # largest mean displacement within one step, asset sizes
         ("step_share", pa.float64()),  # share of the whole path that this step holds
         ("reach", pa.float64()),  # furthest vertex from the first pose's centre, asset sizes
+        # scores of curate.detail
+        ("scale_change", pa.float64()),  # largest growth or shrinkage of the whole, a ratio
+        ("shape_change", pa.float64()),  # mean displacement left by drift, rotation and scale
+        ("moved_p95", pa.float64()),  # 95th percentile of the displacement, asset sizes
+        ("moved_max", pa.float64()),  # furthest displacement of any vertex, asset sizes
+        ("moving_share", pa.float64()),  # share of vertices that move at all
+        ("activity_per_s", pa.float64()),  # mean path per second, asset sizes
+        ("starts_s", pa.float64()),  # first movement, from the window's start
+        ("stops_s", pa.float64()),  # last movement, likewise
+        ("active_share", pa.float64()),  # what lies between, as a share of the window
+        ("loop_gap", pa.float64()),  # mean distance of the clip's last pose to its first
+        ("key_tracks", pa.int64()),  # tracks that move nodes or morph weights; glTF only
+        ("constant_tracks", pa.int64()),  # those of them that always have one value
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
         ("root_motion", pa.string()),  # what the camera does about drift: keep, remove, follow
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
@@ -81,6 +94,16 @@ SCORES = (
     "step",
     "step_share",
     "reach",
+    "scale_change",
+    "shape_change",
+    "moved_p95",
+    "moved_max",
+    "moving_share",
+    "activity_per_s",
+    "starts_s",
+    "stops_s",
+    "active_share",
+    "loop_gap",
     "margin_px",
     "motion_magnitude",
 )

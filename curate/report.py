@@ -18,7 +18,7 @@ import jinja2
 import pyarrow as pa
 from markupsafe import Markup
 
-from curate import ledger, report_data, thumbs
+from curate import ledger, report_columns, report_data, thumbs
 from shards import index
 from shards.errors import RunError, SampleError, ShardError
 from shards.files import clear_temporaries, write_atomic
@@ -77,7 +77,7 @@ def write_report(
         .render(
             name=run.resolve().name,
             summary=report_data.summarise(table),
-            columns=report_data.columns(),
+            columns=report_columns.columns(),
             samples=samples,
             facts=facts,
             problems=problems,
@@ -192,7 +192,7 @@ def _add_previews(
 
 def _page_data(shown: pa.Table, previews: thumbs.Previews) -> dict[str, Any]:
     return {
-        "columns": [asdict(column) for column in report_data.columns()],
+        "columns": [asdict(column) for column in report_columns.columns()],
         "rows": report_data.embed(shown),
         "scores": list(ledger.SCORES),
         "previews": previews.sources(),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,21 +19,10 @@ from curate import ledger
 from shards.errors import RunError
 from shards.seeding import rng_for
 
-STAGES = ("source", "inspect", "probe", "render", "pack")
+STAGES = ("source", "inspect", "load", "probe", "curate", "render", "pack")
 NO_RULE = "(no rule)"
 _CLIPPED = {"log_tail": 8000, "error": 4000, "warnings": 8000}  # characters; page size is bounded
 _CLIPPED_OTHERS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One ledger column as the page shows it; ``score`` columns stand in the table."""
-
-    name: str
-    title: str
-    kind: Literal["text", "number", "score"]
-    unit: str = ""
-    meaning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,96 +70,6 @@ class Summary:
     formats: list[Tally]
     licences: list[Tally]
     seconds: dict[str, float]
-
-
-_ABOUT = {
-    "motion": Column(
-        "motion",
-        "motion",
-        "score",
-        "sizes",
-        "Mean vertex displacement from the window's first pose after removing drift, in asset "
-        "sizes. Low: the clip hardly moves.",
-    ),
-    "drift": Column(
-        "drift",
-        "drift",
-        "score",
-        "sizes",
-        "Furthest translation of the whole asset over the window, in asset sizes. High: it leaves.",
-    ),
-    "rotation_deg": Column(
-        "rotation_deg",
-        "rot.",
-        "score",
-        "°",
-        "Largest rotation of the best rigid fit to the first pose, in degrees.",
-    ),
-    "deformation": Column(
-        "deformation",
-        "deform.",
-        "score",
-        "sizes",
-        "Mean displacement that the best rigid fit leaves over, in asset sizes. 0: a rigid body.",
-    ),
-    "moved_most": Column(
-        "moved_most",
-        "parts",
-        "score",
-        "sizes",
-        "99th percentile over the vertices of each one's furthest displacement, drift taken out, "
-        "in asset sizes. High beside a low motion: a small part moves a lot.",
-    ),
-    "step": Column(
-        "step",
-        "step",
-        "score",
-        "sizes",
-        "Largest mean displacement within one time step, in asset sizes.",
-    ),
-    "step_share": Column(
-        "step_share",
-        "jump",
-        "score",
-        "share",
-        "Share of the whole path travelled that the largest step holds, 0 to 1. High: it jumps.",
-    ),
-    "reach": Column(
-        "reach",
-        "reach",
-        "score",
-        "sizes",
-        "Furthest vertex from the first pose's centre at any time, in asset sizes.",
-    ),
-    "margin_px": Column(
-        "margin_px",
-        "margin",
-        "score",
-        "px",
-        "Smallest distance of the projected asset to the image border over all cameras and times, "
-        "in pixels. Negative: it is cut off.",
-    ),
-    "motion_magnitude": Column(
-        "motion_magnitude",
-        "m",
-        "score",
-        "px sum",
-        "Motion magnitude of Diffusion4D, eq. 1: mean over frames of the squared difference "
-        "between the orbit and static images. Only kept clips have it.",
-    ),
-}
-_TITLES = {"value": "measured", "log_tail": "log tail", "duration_s": "duration (s)"}
-
-
-def columns() -> list[Column]:
-    """Describe every ledger column, in ledger order."""
-    described: list[Column] = []
-    for field in ledger.SCHEMA:
-        title = _TITLES.get(field.name) or field.name.replace("_", " ")
-        is_text = pa.types.is_string(field.type)
-        plain = Column(field.name, title, "text" if is_text else "number")
-        described.append(_ABOUT.get(field.name, plain))
-    return described
 
 
 def read_table(run: Path) -> pa.Table:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from curate.config import CurateConfig
+from curate.detail import Detail
 from curate.motion import Motion
 
 
@@ -20,6 +21,7 @@ class Facts:
     duration_s: float
     vertices: int | None = None
     motion: Motion | None = None
+    detail: Detail | None = None
     margin_px: float | None = None
 
 
@@ -123,6 +125,51 @@ def leaves_frame(facts: Facts, config: CurateConfig) -> Decision | None:
     )  # fmt: skip
 
 
+def too_slow(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Hardly any way is covered per second. Off by default."""
+    detail, limit = facts.detail, config.motion.activity_min_per_s
+    if detail is None or detail.activity_per_s >= limit:
+        return None
+    return Decision(
+        "too_slow", detail.activity_per_s, limit, "asset sizes/s",
+        f"the vertices cover {detail.activity_per_s:.4f} asset sizes per second on average",
+    )  # fmt: skip
+
+
+def stops_early(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Most of the window shows a standing picture. Off by default."""
+    detail, limit = facts.detail, config.motion.active_share_min
+    if detail is None or detail.active_share >= limit:
+        return None
+    return Decision(
+        "stops_early", detail.active_share, limit, "share of the window",
+        f"something moves from {detail.starts_s:.2f} s to {detail.stops_s:.2f} s only, "
+        f"{detail.active_share:.0%} of the window",
+    )  # fmt: skip
+
+
+def changes_scale(facts: Facts, config: CurateConfig) -> Decision | None:
+    """The whole grows or shrinks: an effect rather than a movement. Off by default."""
+    detail, limit = facts.detail, config.motion.scale_change_max
+    if detail is None or limit is None or detail.scale_change <= limit:
+        return None
+    return Decision(
+        "changes_scale", detail.scale_change, limit, "ratio",
+        f"the asset grows or shrinks by a factor of {detail.scale_change:.2f}",
+    )  # fmt: skip
+
+
+def no_loop(facts: Facts, config: CurateConfig) -> Decision | None:
+    """The clip does not end where it began. Off by default."""
+    detail, limit = facts.detail, config.motion.loop_gap_max
+    if detail is None or limit is None or detail.loop_gap <= limit:
+        return None
+    return Decision(
+        "no_loop", detail.loop_gap, limit, "asset sizes",
+        f"the last pose is {detail.loop_gap:.3f} asset sizes from the first on average",
+    )  # fmt: skip
+
+
 def touches_border(facts: Facts, config: CurateConfig) -> Decision | None:
     """The projection of some vertex in some image comes too near the border, or crosses it."""
     limit = config.boundary.margin_min_px
@@ -143,6 +190,10 @@ RULES: tuple[Rule, ...] = (
     leaves_frame,
     teleport,
     too_still,
+    too_slow,
+    stops_early,
+    changes_scale,
+    no_loop,
     touches_border,
 )
 

@@ -99,6 +99,16 @@ class AssetView:
         self.open()
         return self._session.probe(clip_index, times_s, vertices_max, points_max)
 
+    def tracks(self, clip_index: int) -> tuple[int, int] | None:
+        """Count a clip's tracks and those that never change; None where only Blender could say."""
+        if self._scene is None:
+            return None
+        try:
+            tracks = self._scene.tracks(clip_index)
+        except HandOver:
+            return None
+        return len(tracks), sum(track.constant for track in tracks)
+
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
     ) -> Probe:

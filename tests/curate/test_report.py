@@ -13,7 +13,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from curate import cli_report, ledger, report, report_data
+from curate import cli_report, ledger, report, report_columns, report_data
 from shards import index
 from shards.errors import RunError
 from tests.curate.audit_run import NASTY, make_audit_run
@@ -87,7 +87,7 @@ def test_table_reads_the_newest_word_like_the_ledger(tmp_path: Path) -> None:
 
 
 def test_every_score_has_a_meaning() -> None:
-    scores = {column.name: column for column in report_data.columns() if column.kind == "score"}
+    scores = {column.name: column for column in report_columns.columns() if column.kind == "score"}
     assert set(scores) == set(ledger.SCORES)
     assert all(column.meaning and column.unit for column in scores.values())
 

@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 
 from curate.config import CurateConfig
+from curate.detail import Detail
 from curate.motion import Motion
 from curate.rules import RULES, Decision, Facts, Rule, decide
 
-CONFIG = CurateConfig()  # the limits of the cases below are the defaults
+# The limits of the cases below are the defaults; rules that are off by default have one here.
+CONFIG = CurateConfig.load(
+    None,
+    [
+        "motion.activity_min_per_s=0.01", "motion.active_share_min=0.2",
+        "motion.scale_change_max=2", "motion.loop_gap_max=0.5",
+    ],
+)  # fmt: skip
 MOVES = Motion(
     size=1.0,
     motion=0.2,
@@ -19,7 +27,19 @@ MOVES = Motion(
     step_share=0.1,
     reach=1.0,
 )
-GOOD = Facts(duration_s=1.0, vertices=1000, motion=MOVES, margin_px=5.0)
+DETAIL = Detail(
+    scale_change=1.1,
+    shape_change=0.1,
+    moved_p95=0.4,
+    moved_max=0.7,
+    moving_share=0.9,
+    activity_per_s=0.3,
+    starts_s=0.1,
+    stops_s=0.8,
+    active_share=0.7,
+    loop_gap=0.1,
+)
+GOOD = Facts(duration_s=1.0, vertices=1000, motion=MOVES, detail=DETAIL, margin_px=5.0)
 STILL = {"motion": 0.009, "moved_most": 0.09, "drift": 0.04}
 
 # rule -> (what differs from GOOD, the rejecting (value, limit, unit) or None)
@@ -65,6 +85,23 @@ CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]]
         ({**STILL, "drift": 0.05}, None),  # a car that drives
         ({**STILL, "rotation_deg": 90.0, "step": 0.4}, (0.009, 0.01, "asset sizes")),
     ],
+    "too_slow": [
+        ({"activity_per_s": 0.01}, None),
+        ({"activity_per_s": 0.009}, (0.009, 0.01, "asset sizes/s")),
+    ],
+    "stops_early": [
+        ({"active_share": 0.2}, None),
+        ({"active_share": 0.19, "stops_s": 0.29}, (0.19, 0.2, "share of the window")),
+        ({"active_share": 0.0, "starts_s": 0.0, "stops_s": 0.0}, (0, 0.2, "share of the window")),
+    ],
+    "changes_scale": [
+        ({"scale_change": 2.0}, None),
+        ({"scale_change": 2.1}, (2.1, 2.0, "ratio")),
+    ],
+    "no_loop": [
+        ({"loop_gap": 0.5}, None),
+        ({"loop_gap": 0.6}, (0.6, 0.5, "asset sizes")),
+    ],
     "touches_border": [
         ({"margin_px": 0.0}, None),
         ({"margin_px": np.nextafter(0.0, -1)}, (0.0, 0.0, "px")),
@@ -76,8 +113,10 @@ FLAT = [(rule, *case) for rule, cases in CASES.items() for case in cases]
 
 def facts(changes: dict[str, float]) -> Facts:
     of_motion = {name: value for name, value in changes.items() if hasattr(MOVES, name)}
-    rest = {name: value for name, value in changes.items() if name not in of_motion}
-    return replace(GOOD, motion=replace(MOVES, **of_motion), **rest)
+    of_detail = {name: value for name, value in changes.items() if hasattr(DETAIL, name)}
+    rest = {n: value for n, value in changes.items() if n not in of_motion | of_detail}
+    motion, detail = replace(MOVES, **of_motion), replace(DETAIL, **of_detail)
+    return replace(GOOD, motion=motion, detail=detail, **rest)
 
 
 def named(name: str) -> Rule:
@@ -124,6 +163,8 @@ def test_the_settings_move_the_limits() -> None:
             "clips.duration_min_s=2", "clips.duration_max_s=0.5", "geometry.vertices_max=999",
             "motion.min=0.3", "motion.moved_most_min=0.6", "motion.drift_min=0.2",
             "motion.jump_min=0.01", "motion.jump_share_min=0.05",
+            "motion.activity_min_per_s=0.4", "motion.active_share_min=0.8",
+            "motion.scale_change_max=1", "motion.loop_gap_max=0.05",
             "boundary.reach_max=0.9", "boundary.margin_min_px=6",
         ],
     )  # fmt: skip
@@ -132,6 +173,11 @@ def test_the_settings_move_the_limits() -> None:
     assert [decision.rule for decision in decisions] == [
         name for name in CASES if name not in unmoved
     ]
+
+
+def test_by_default_nothing_is_asked_of_speed_scale_and_loops() -> None:
+    wild = replace(DETAIL, activity_per_s=0, active_share=0, scale_change=1e6, loop_gap=9)
+    assert decide(replace(GOOD, detail=wild), CurateConfig()) is None
 
 
 def test_the_first_rule_in_order_gives_the_verdict() -> None:

@@ -1,0 +1,181 @@
+"""What the ledger's columns mean, for people who read the report."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from curate import ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One ledger column as the page shows it; ``score`` columns stand in the table."""
+
+    name: str
+    title: str
+    kind: Literal["text", "number", "score"]
+    unit: str = ""
+    meaning: str = ""
+
+
+_ABOUT = {
+    "motion": Column(
+        "motion",
+        "motion",
+        "score",
+        "sizes",
+        "Mean vertex displacement from the window's first pose after removing drift, in asset "
+        "sizes. Low: the clip hardly moves.",
+    ),
+    "drift": Column(
+        "drift",
+        "drift",
+        "score",
+        "sizes",
+        "Furthest translation of the whole asset over the window, in asset sizes. High: it leaves.",
+    ),
+    "rotation_deg": Column(
+        "rotation_deg",
+        "rot.",
+        "score",
+        "°",
+        "Largest rotation of the best rigid fit to the first pose, in degrees.",
+    ),
+    "deformation": Column(
+        "deformation",
+        "deform.",
+        "score",
+        "sizes",
+        "Mean displacement that the best rigid fit leaves over, in asset sizes. 0: a rigid body.",
+    ),
+    "moved_most": Column(
+        "moved_most",
+        "parts",
+        "score",
+        "sizes",
+        "99th percentile over the vertices of each one's furthest displacement, drift taken out, "
+        "in asset sizes. High beside a low motion: a small part moves a lot.",
+    ),
+    "step": Column(
+        "step",
+        "step",
+        "score",
+        "sizes",
+        "Largest mean displacement within one time step, in asset sizes.",
+    ),
+    "step_share": Column(
+        "step_share",
+        "jump",
+        "score",
+        "share",
+        "Share of the whole path travelled that the largest step holds, 0 to 1. High: it jumps.",
+    ),
+    "reach": Column(
+        "reach",
+        "reach",
+        "score",
+        "sizes",
+        "Furthest vertex from the first pose's centre at any time, in asset sizes.",
+    ),
+    "scale_change": Column(
+        "scale_change",
+        "scale",
+        "score",
+        "ratio",
+        "Largest growth or shrinkage of the whole as a ratio, by the best similarity fit to the "
+        "first pose. 1: its size stays.",
+    ),
+    "shape_change": Column(
+        "shape_change",
+        "shape",
+        "score",
+        "sizes",
+        "Mean displacement left after drift, rotation and scale are taken out, in asset sizes.",
+    ),
+    "moved_p95": Column(
+        "moved_p95",
+        "p95",
+        "score",
+        "sizes",
+        "95th percentile over times and vertices of the displacement from the first pose, drift "
+        "included, in asset sizes.",
+    ),
+    "moved_max": Column(
+        "moved_max",
+        "furthest",
+        "score",
+        "sizes",
+        "Furthest displacement of any vertex from the first pose, in asset sizes.",
+    ),
+    "moving_share": Column(
+        "moving_share",
+        "moving",
+        "score",
+        "share",
+        "Share of the vertices that move by more than a thousandth of the asset's size, 0 to 1.",
+    ),
+    "activity_per_s": Column(
+        "activity_per_s",
+        "activity",
+        "score",
+        "sizes/s",
+        "Mean path of the vertices per second, in asset sizes.",
+    ),
+    "starts_s": Column(
+        "starts_s",
+        "starts",
+        "score",
+        "s",
+        "First movement, in seconds from the window's start.",
+    ),
+    "stops_s": Column(
+        "stops_s",
+        "stops",
+        "score",
+        "s",
+        "Last movement, in seconds from the window's start.",
+    ),
+    "active_share": Column(
+        "active_share",
+        "active",
+        "score",
+        "share",
+        "What lies between first and last movement, as a share of the window, 0 to 1.",
+    ),
+    "loop_gap": Column(
+        "loop_gap",
+        "gap",
+        "score",
+        "sizes",
+        "Mean distance of the clip's last pose to its first, in asset sizes. 0: it is a loop.",
+    ),
+    "margin_px": Column(
+        "margin_px",
+        "margin",
+        "score",
+        "px",
+        "Smallest distance of the projected asset to the image border over all cameras and times, "
+        "in pixels. Negative: it is cut off.",
+    ),
+    "motion_magnitude": Column(
+        "motion_magnitude",
+        "m",
+        "score",
+        "px sum",
+        "Motion magnitude of Diffusion4D, eq. 1: mean over frames of the squared difference "
+        "between the orbit and static images. Only kept clips have it.",
+    ),
+}
+_TITLES = {"value": "measured", "log_tail": "log tail", "duration_s": "duration (s)"}
+
+
+def columns() -> list[Column]:
+    """Describe every ledger column, in ledger order."""
+    described: list[Column] = []
+    for field in ledger.SCHEMA:
+        title = _TITLES.get(field.name) or field.name.replace("_", " ")
+        is_text = pa.types.is_string(field.type)
+        plain = Column(field.name, title, "text" if is_text else "number")
+        described.append(_ABOUT.get(field.name, plain))
+    return described
