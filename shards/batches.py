@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from shards.errors import ShardError
-from shards.read import MapStyle, StreamConfig, Where
+from shards.read import MapStyle, StreamConfig
 from shards.ring import Ring, ring_of
 from shards.view import SampleView, Shapes, ViewConfig
+from shards.where import Where
 
 _ALIGN = 64
 
@@ -123,20 +124,20 @@ class SharedBatches(MapStyle):
 
     def __init__(  # noqa: PLR0913 - all but the run by name
         self,
-        run: Path,
+        run: Path | str,
         config: StreamConfig | None = None,
         *,
         batch_size: int,
         workers: int = 2,
         prefetch_factor: int = 2,
         keys: Collection[str] | None = None,
-        where: Where | None = None,
+        where: Where | str | None = None,
         context: BaseContext | None = None,
     ) -> None:
         """Select samples as ``MapStyle`` does and reserve memory for the batches under way.
 
         Args:
-            run: a RUN folder.
+            run: a RUN folder, or the URL of one.
             config: how to read it.
             batch_size: samples per batch; the first sample's size says how much room one takes.
             workers: ``num_workers`` of the loader.
@@ -158,6 +159,7 @@ class SharedBatches(MapStyle):
         """
         slot = self.ring.take()
         try:
+            self.fetch(numbers)
             room = _Room(self, len(numbers), slot)
             views: list[SampleView] = []
             for number in numbers:
@@ -170,7 +172,7 @@ class SharedBatches(MapStyle):
         return room.batch(views)
 
     @staticmethod
-    def collate(batch: Batch) -> Batch:
+    def collate(batch: Any) -> Any:
         """Leave a batch as it is: give this to the loader as ``collate_fn``."""
         return batch
 

@@ -119,11 +119,21 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         ShardError: if the file is damaged or no index.
     """
+    return table_of(path, str(path))
+
+
+def table_of(source: Path | bytes, where: str) -> pa.Table:
+    """Read an index from a file, or from its bytes fetched from elsewhere.
+
+    Raises:
+        ShardError: if it is damaged or no index.
+    """
     try:
-        return pq.ParquetFile(path).read().select(_COLUMNS.names)
+        file = pa.BufferReader(source) if isinstance(source, bytes) else source
+        return pq.ParquetFile(file).read().select(_COLUMNS.names)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ShardError(
-            f"{path}: not a readable shard index: {error}. Copy the folder again, or delete "
+            f"{where}: not a readable shard index: {error}. Copy the folder again, or delete "
             "index.parquet and run the same build again: it is written anew"
         ) from error
 

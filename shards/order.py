@@ -4,7 +4,7 @@ The place is a few integers. ``done`` counts samples of the global order, over a
 means the same at any number of ranks and workers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -61,6 +61,19 @@ def order(
     return np.concatenate(windows) if windows else np.zeros(0, np.int64)
 
 
+class Drawn(int):
+    """A sample's number as drawn in an epoch: random choices at reading are seeded with it."""
+
+    epoch: int
+
+    @classmethod
+    def at(cls, number: int, epoch: int) -> "Drawn":
+        """Note the epoch."""
+        drawn = cls(number)
+        drawn.epoch = epoch
+        return drawn
+
+
 class EpochSampler:
     """The sample numbers of one rank for the rest of an epoch, and the place reached in it.
 
@@ -110,6 +123,8 @@ class EpochSampler:
         self.seed, self.epoch, self.done = config.seed, 0, 0
         self.rank, self.world, self.batch_size = rank, world, batch_size
         self.index_hash = index_hash
+        self.contents: dict[str, int] = {}  # shard -> hash of its selected samples, if known
+        self.check: Callable[[], None] = lambda: None  # are the shards there? asked on resuming
 
     def __len__(self) -> int:
         """Count the samples that this rank still gets in this epoch."""
@@ -117,25 +132,34 @@ class EpochSampler:
 
     def __iter__(self) -> Iterator[int]:
         """Give this rank's sample numbers for the rest of the epoch; the place stays."""
-        every = order(self.seed, self.epoch, self.shard_sizes, self.config.window_shards)
+        every = self.order()
         stride = self.batch_size * self.world
         places = self.done + np.arange(self._steps())[:, None] * stride
         places = places + self.rank * self.batch_size + np.arange(self.batch_size)
-        yield from every[places.ravel() % len(every)].tolist()
+        for number in every[places.ravel() % len(every)].tolist():
+            yield Drawn.at(number, self.epoch)
+
+    def order(self) -> Int64[np.ndarray, " n"]:
+        """Return this epoch's order of all samples, over all ranks."""
+        return order(self.seed, self.epoch, self.shard_sizes, self.config.window_shards)
 
     def advance(self, steps: int = 1) -> None:
         """Say that every rank has used ``steps`` more batches; rolls over into the next epoch."""
         self.done += steps * self.batch_size * self.world
         self._roll()
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the place: ``epoch``, ``done`` (samples, all ranks), ``seed``, ``index_hash``."""
-        return {
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place: ``epoch``, ``done`` (samples, all ranks), ``seed``, ``index_hash``.
+
+        ``shards`` says what each shard held, so that a change can be named.
+        """
+        place: dict[str, Any] = {
             "epoch": self.epoch,
             "done": self.done,
             "seed": self.seed,
             "index_hash": self.index_hash,
         }
+        return place | ({"shards": dict(self.contents)} if self.contents else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a saved place; the world size and the batch size may have changed since.
@@ -148,9 +172,11 @@ class EpochSampler:
             raise ShardError(f"the saved stream state lacks {sorted(missing)}; it has {state}")
         if int(state["index_hash"]) != self.index_hash:
             raise ShardError(
-                "the saved stream state belongs to other samples: the RUN, the filter or "
-                "window_shards changed since. Restore them, or start the stream without the state"
+                "the saved stream state belongs to other samples: "
+                f"{_changes(state.get('shards', {}), self.contents)}. Restore them, or start the "
+                "stream without the state"
             )
+        self.check()
         self.epoch, self.done = int(state["epoch"]), int(state["done"])
         self.seed = int(state["seed"])
         self._roll()
@@ -163,3 +189,18 @@ class EpochSampler:
     def _roll(self) -> None:
         if self._steps() == 0:
             self.epoch, self.done = self.epoch + 1, 0
+
+
+def _changes(before: dict[str, int], now: dict[str, int]) -> str:
+    """Say which shards differ, a few by name."""
+    kinds = {
+        "missing": [name for name in before if name not in now],
+        "changed": [name for name in before if name in now and before[name] != now[name]],
+        "new": [name for name in now if name not in before] if before else [],
+    }
+    told = [
+        f"{len(names)} shards {kind} ({', '.join(names[:5])}{', ...' if names[5:] else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
+    return "; ".join(told) or "the RUN, the filter or window_shards changed since"

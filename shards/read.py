@@ -6,9 +6,9 @@ both in one for programs without a loader. Nothing here needs torch, Ray, Blende
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ import numpy as np
 import structlog
 from pydantic import Field
 
-from shards import index
 from shards.errors import SampleError, ShardError
-from shards.index import IndexEntry
 from shards.order import EpochSampler, OrderConfig
-from shards.sample import SampleMeta, members_of
+from shards.reader import SampleReader
+from shards.store import StoreConfig
 from shards.view import Room, SampleView, ViewConfig, view_sample
-
-Where = Callable[[IndexEntry], bool]
+from shards.where import Where, parse_where
 
 _log = structlog.get_logger(__name__)
 
@@ -35,91 +33,7 @@ class StreamConfig(ViewConfig, OrderConfig):
     max_broken: int = Field(
         default=10, ge=0, description="broken samples that one process steps over before it stops"
     )
-
-
-class SampleReader:
-    """Single samples of one RUN folder, numbered as in ``index.parquet``.
-
-    Holds no open file, so it may be pickled, forked and used from several threads.
-    """
-
-    def __init__(self, run: Path, *, verify: bool = True) -> None:
-        """Read the index.
-
-        Raises:
-            ShardError: if the folder has no readable index.
-        """
-        self.run = Path(run)
-        self.verify = verify
-        path = self.run / "index.parquet"
-        if not path.exists():
-            raise ShardError(
-                f"{self.run}: has no index.parquet, so it is no finished RUN folder. If a build "
-                "was cut short, run the same command again; it ends with the index"
-            )
-        self._table = index.read_table(path)
-
-    def __len__(self) -> int:
-        """Count the samples."""
-        return self._table.num_rows
-
-    def entry(self, i: int) -> IndexEntry:
-        """Return what the index says of sample i."""
-        if not 0 <= i < len(self):
-            raise IndexError(f"sample {i} of {len(self)} in {self.run}")
-        return IndexEntry(**self._table.slice(i, 1).to_pylist()[0])
-
-    def entries(self) -> list[IndexEntry]:
-        """Return the whole index."""
-        return [IndexEntry(**row) for row in self._table.to_pylist()]
-
-    def column(self, name: str) -> list[Any]:
-        """Return one column of the index, without building entries."""
-        return self._table.column(name).to_pylist()
-
-    def read_bytes(self, i: int) -> bytes:
-        """Read the tar run of sample i.
-
-        Raises:
-            SampleError: if the shard is too short or, with ``verify``, the sha256 differs.
-            ShardError: if the shard is missing.
-        """
-        entry = self.entry(i)
-        tar = index.shard_dir(self.run) / f"{entry.shard}.tar"
-        try:
-            # Opened for each sample: 10 us beside a megabyte, and no state to share or to limit.
-            with tar.open("rb", buffering=0) as stream:
-                data = os.pread(stream.fileno(), entry.length, entry.offset)
-        except FileNotFoundError as error:
-            raise ShardError(
-                f"{tar}: is in the index but missing; copy it here again, or run the build again"
-            ) from error
-        where = f"{tar}: sample {entry.key!r}"
-        if len(data) != entry.length:
-            raise SampleError(
-                f"{where} should be {entry.length} bytes at {entry.offset}, found {len(data)}; "
-                f"the tar was cut. Copy it again, then: orbit4d shards check {self.run}"
-            )
-        if self.verify and hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise SampleError(
-                f"{where}: its bytes do not have the sha256 of the index; the tar changed. Copy "
-                f"it again, then: orbit4d shards check {self.run}"
-            )
-        return data
-
-    def read(self, i: int) -> tuple[SampleMeta, dict[str, bytes]]:
-        """Read sample i: its metadata and its tar members by name.
-
-        Raises:
-            SampleError: if the sample is damaged.
-            ShardError: if its shard is missing.
-        """
-        key = self.entry(i).key
-        where = f"{self.run}: sample {key!r}"
-        members = members_of(self.read_bytes(i), where)
-        if f"{key}.json" not in members:
-            raise SampleError(f"{where}: {key}.json is missing; found {sorted(members)}")
-        return SampleMeta.parse(members[f"{key}.json"], where), members
+    store: StoreConfig = StoreConfig()
 
 
 class MapStyle:
@@ -139,27 +53,29 @@ class MapStyle:
 
     def __init__(
         self,
-        run: Path,
+        run: Path | str,
         config: StreamConfig | None = None,
         *,
         keys: Collection[str] | None = None,
-        where: Where | None = None,
+        where: Where | str | None = None,
     ) -> None:
         """Select samples.
 
         Args:
-            run: a RUN folder.
+            run: a RUN folder, or the URL of one.
             config: how to read it.
             keys: only these samples.
-            where: only samples whose index entry it accepts.
+            where: only samples whose index entry it accepts: a function, or text such as
+                ``"motion > 0.05"`` (``shards.where``).
 
         Raises:
             ShardError: if nothing is left to read, or a key is not in the index.
         """
         self.config = config or StreamConfig()
-        self.reader = SampleReader(run, verify=self.config.verify)
+        self.reader = SampleReader(run, verify=self.config.verify, store=self.config.store)
         self.numbers = _select(self.reader, keys, where)
         self.broken: dict[str, str] = {}
+        self._ahead: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         """Count the selected samples."""
@@ -180,8 +96,11 @@ class MapStyle:
         stand_in_for = ""
         for step in range(len(self)):
             number = int(self.numbers[(i + step) % len(self)])
+            if buried := self.reader.tombstones.among(self.reader, number):
+                stand_in_for = stand_in_for or buried
+                continue
             try:
-                meta, members = self.reader.read(number)
+                meta, members = self.reader.read(number, self._ahead.pop(number, None))
                 return view_sample(meta, members, self.config, stand_in_for, room)
             except SampleError as error:
                 key = self.reader.entry(number).key
@@ -189,18 +108,37 @@ class MapStyle:
                 self._count(key, error)
         raise ShardError(f"{self.reader.run}: none of {len(self)} selected samples can be read")
 
+    def fetch(self, places: Sequence[int]) -> None:
+        """Fetch the bytes of several samples at once, for the ``view`` calls that follow."""
+        self._ahead = self.reader.fetch([int(self.numbers[i]) for i in places])
+
     def sampler(self, *, rank: int = 0, world: int = 1, batch_size: int = 1) -> EpochSampler:
         """Give the order for one rank and its place; see ``EpochSampler``."""
-        names = np.array(self.reader.column("shard"))[self.numbers]
-        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
-        return EpochSampler(
-            np.diff(starts).tolist(),
+        shards = self._shards()
+        contents = {name: digest for name, _, digest in shards}
+        whole = f"order 2, window {self.config.window_shards}, {contents}"
+        sampler = EpochSampler(
+            [size for _, size, _ in shards],
             self.config,
             rank=rank,
             world=world,
             batch_size=batch_size,
-            index_hash=self._hash(),
+            index_hash=_hash(whole),
         )
+        sampler.contents = contents
+        sampler.check = self.reader.check_shards
+        return sampler
+
+    def _shards(self) -> list[tuple[str, int, int]]:
+        """List the shards in index order: name, selected samples, a hash of these."""
+        columns = {n: np.array(self.reader.column(n))[self.numbers] for n in ("shard", "key")}
+        sums = np.array(self.reader.column("sha256"))[self.numbers]
+        names = columns["shard"]
+        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
+        return [
+            (str(names[a]), int(b - a), _hash("\n".join([*columns["key"][a:b], *sums[a:b]])))
+            for a, b in pairwise(starts)
+        ]
 
     def _count(self, key: str, error: SampleError) -> None:
         if key not in self.broken:
@@ -212,13 +150,9 @@ class MapStyle:
                 f"max_broken={self.config.max_broken}: {', '.join(self.broken)}. The last: {error}"
             ) from error
 
-    def _hash(self) -> int:
-        """Hash everything that the order depends on, and the samples themselves: 60 bits."""
-        digest = hashlib.sha256(f"order 1, window {self.config.window_shards}".encode())
-        for name in ("shard", "key", "sha256"):
-            column = self.reader.column(name)
-            digest.update("\n".join(column[i] for i in self.numbers).encode())
-        return int(digest.hexdigest()[:15], 16)
+
+def _hash(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +181,11 @@ class ShardStream:
 
     def __init__(
         self,
-        run: Path,
+        run: Path | str,
         config: StreamConfig | None = None,
         *,
         keys: Collection[str] | None = None,
-        where: Where | None = None,
+        where: Where | str | None = None,
         part: Part | None = None,
     ) -> None:
         """Select samples as ``MapStyle`` does, and the part of them to read.
@@ -288,8 +222,8 @@ class ShardStream:
         """Broken samples met so far: key -> reason."""
         return self.samples.broken
 
-    def state_dict(self) -> dict[str, int]:
-        """Return the place: ``epoch``, ``done`` (samples, all ranks), ``seed``, ``index_hash``."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place; see ``EpochSampler.state_dict``."""
         return self.place.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -301,7 +235,9 @@ class ShardStream:
         self.place.load_state_dict(state)
 
 
-def _select(reader: SampleReader, keys: Collection[str] | None, where: Where | None) -> np.ndarray:
+def _select(
+    reader: SampleReader, keys: Collection[str] | None, where: Where | str | None
+) -> np.ndarray:
     numbers = np.arange(len(reader), dtype=np.int64)
     if keys is not None:
         wanted = set(keys)
@@ -314,6 +250,7 @@ def _select(reader: SampleReader, keys: Collection[str] | None, where: Where | N
             )
         numbers = np.array([i for i in numbers if present[i] in wanted], np.int64)
     if where is not None:
+        where = parse_where(where) if isinstance(where, str) else where
         entries = reader.entries()
         numbers = np.array([i for i in numbers if where(entries[i])], np.int64)
     if not len(numbers):

@@ -94,7 +94,8 @@ class SampleView:
 
     def shapes(self) -> Shapes:
         """Return the size of each sequence's images, (t, h, w, c)."""
-        return {name: view.images.shape for name, view in self.sequences.items()}
+        shapes: dict[str, Any] = {name: v.images.shape for name, v in self.sequences.items()}
+        return shapes
 
     def as_dict(self) -> dict[str, Any]:
         """Return what torch's default collate takes: strings, floats and arrays by name.

@@ -165,6 +165,7 @@ def peak_mb(pid: int) -> float:
 def long_run(run: Path, folder: Path) -> Path:
     """Make a RUN folder whose index lists the same samples over and over."""
     folder.mkdir()
+    (folder / "index").mkdir()
     (folder / "shards").symlink_to(run / "shards")
     entries = index.read_entries(run / "index.parquet")
     index.write_part(folder, "long", list(islice(cycle(entries), LONG_RUN)))

@@ -122,6 +122,8 @@ def test_a_loader_shares_memory_with_its_workers(tiny_run: Path, method: str) ->
         context=multiprocessing.get_context(method),
     )
     alone = MapStyle(tiny_run, samples.config)
+    batch: Any = None
+    images: Any = None
     for epoch in range(2):
         sampler: Any = samples.sampler(batch_size=3)
         loader: Any = DataLoader(
@@ -145,6 +147,6 @@ def test_a_loader_shares_memory_with_its_workers(tiny_run: Path, method: str) ->
             if epoch == 0 and len(met) == 6:
                 break  # what was under way is lost; its slots are taken again
         assert met == [alone.view(i).key for i in list(sampler)[: len(met)]]
-    del batch, images
+    batch = images = None
     gc.collect()
     assert os.getpid() not in list(samples.ring._owners)

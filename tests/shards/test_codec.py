@@ -89,8 +89,9 @@ def test_every_codec_keeps_alpha_and_lossless_ones_all(
 ) -> None:
     parts, layout = encode_frames(frames, codec)
     out = np.full(frames.shape, 7, np.uint8) if in_place else None
-    decoded = decode_frames(parts, frames.shape[:3], layout, out)
-    assert not in_place or np.shares_memory(decoded, out)
+    count, height, width, _ = frames.shape
+    decoded = decode_frames(parts, (count, height, width), layout, out)
+    assert out is None or np.shares_memory(decoded, out)
     np.testing.assert_array_equal(decoded[..., 3], frames[..., 3])
     if codec != "lossy":
         np.testing.assert_array_equal(decoded, clear_hidden_colour(frames))

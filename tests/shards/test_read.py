@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 from collections import Counter
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import index
-from shards.errors import SampleError, ShardError
+from shards.errors import ConfigError, SampleError, ShardError
 from shards.read import MapStyle, Part, SampleReader, ShardStream, StreamConfig
+from shards.tombstones import add_tombstones
+from shards.where import parse_where
 from shards.write import ShardWriter
 from tests.make_shards import make_sample
 
@@ -244,6 +247,7 @@ def test_the_sampler_and_the_stream_agree(tiny_run: Path) -> None:
     by_hand = [dataset[i]["key"] for i in sampler]
     assert by_hand == keys(stream(tiny_run, Part(1, 2)))
     state = sampler.state_dict()
+    assert set(state.pop("shards")) == {"shard-000000", "shard-000001", "shard-000002"}
     assert all(isinstance(value, int) for value in state.values())
 
 
@@ -254,8 +258,62 @@ def test_a_changed_index_or_window_is_another_stream(own_run: Path) -> None:
     writer = ShardWriter(own_run, 1)
     writer.withdraw("shard-000002", own_run / "back", keep=set())
     writer.finish()
-    with pytest.raises(ShardError, match="the RUN, the filter"):
+    with pytest.raises(ShardError, match=r"1 shards missing \(shard-000002\)"):
         stream(own_run).load_state_dict(before)
+
+
+def test_shards_that_changed_since_a_state_was_saved_are_named(own_run: Path) -> None:
+    before = stream(own_run).state_dict()
+    first, second = sorted((own_run / "shards").glob("*.tar"))[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-7])
+    with pytest.raises(ShardError, match=r"shard-000000 is missing; shard-000001 has \d+ bytes"):
+        stream(own_run).load_state_dict(before)
+
+
+def test_samples_taken_down_are_skipped_at_once_and_states_stay_valid(own_run: Path) -> None:
+    open_stream = stream(own_run)
+    state = open_stream.state_dict()
+    add_tombstones(own_run, {"blob00": "asked for", "blob01-001": "wrong licence"})
+    gone = {"blob00-000", "blob00-001", "blob00-002", "blob01-001"}
+    for some in (open_stream, stream(own_run)):
+        some.load_state_dict(state)
+        met = [(view.key, view.stand_in_for) for view in some]
+        assert not gone & {key for key, _ in met}
+        assert {lost for _, lost in met if lost} == gone
+        assert len(met) == 12
+        assert some.broken == {}
+
+
+def test_a_damaged_list_of_takedowns_stops_reading(own_run: Path) -> None:
+    (own_run / "tombstones.json").write_bytes(b"{}")
+    with pytest.raises(ShardError, match=r"tombstones.json: cannot be read"):
+        stream(own_run)
+
+
+@pytest.mark.parametrize(
+    ("text", "law"),
+    [
+        ("motion > 0.05", lambda e, m: m > 0.05),
+        ("clip_index == 1 or uid == 'blob02'", lambda e, m: e.clip_index == 1 or e.uid == "blob02"),
+        ("not 0.01 <= motion < 0.2", lambda e, m: not 0.01 <= m < 0.2),
+        ("frames >= 6 and missing > 0", lambda e, m: False),
+    ],
+)
+def test_filters_are_text_over_scores(tiny_run: Path, text: str, law: Any) -> None:
+    accept = parse_where(text)
+    for entry in SampleReader(tiny_run).entries():
+        assert accept(entry) == law(entry, json.loads(entry.scores)["motion"])
+
+
+def test_a_filter_selects_samples(tiny_run: Path) -> None:
+    assert len(MapStyle(tiny_run, SMALL, where="clip_index == 0")) == 4
+
+
+@pytest.mark.parametrize("text", ["motion", "motion >", "f(1) > 2", "motion in (1, 2)", "a.b > 1"])
+def test_other_text_is_no_filter(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected comparisons such as"):
+        parse_where(text)
 
 
 @pytest.mark.slow

@@ -1,0 +1,71 @@
+"""Takedown: samples that readers skip from now on, listed in ``RUN/tombstones.json``.
+
+A name is an asset's uid or a sample's key. Readers of a local folder notice a change at the next
+sample, others when they open the RUN. The tars keep the bytes until ``orbit4d shards compact``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shards.errors import ShardError
+from shards.files import dump_json, write_atomic
+from shards.store import LocalStore, Missing, Store
+
+FILE = "tombstones.json"
+
+
+def read_tombstones(store: Store) -> dict[str, str]:
+    """Read the list: uid or key -> reason.
+
+    Raises:
+        ShardError: if it is damaged; what was taken down must not come back by accident.
+    """
+    try:
+        document = json.loads(store.read(FILE))
+        names = document["names"]
+        if document["schema_version"] != 1 or not isinstance(names, dict):
+            raise ValueError("not version 1")
+    except Missing:
+        return {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ShardError(
+            f"{store.root}/{FILE}: cannot be read: {error}. Restore it, or write the list again: "
+            "orbit4d shards tombstone RUN UID..."
+        ) from error
+    return {str(name): str(reason) for name, reason in names.items()}
+
+
+def add_tombstones(run: Path, names: dict[str, str]) -> dict[str, str]:
+    """Add names to the list, for good; returns the whole list."""
+    listed = read_tombstones(LocalStore(run)) | names
+    write_atomic(run / FILE, dump_json({"schema_version": 1, "names": listed}))
+    return listed
+
+
+class Tombstones:
+    """The list as a reader sees it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._stamp: tuple[int, int] | None = self._stamp_now()
+        self.names = read_tombstones(store)
+
+    def among(self, reader: Any, number: int) -> str:
+        """Return the sample's key if it was taken down, else an empty string."""
+        stamp = self._stamp_now()
+        if stamp != self._stamp:
+            self._stamp, self.names = stamp, read_tombstones(self.store)
+        if not self.names:
+            return ""
+        entry = reader.entry(number)
+        return entry.key if entry.key in self.names or entry.uid in self.names else ""
+
+    def _stamp_now(self) -> tuple[int, int] | None:
+        if not isinstance(self.store, LocalStore):
+            return None
+        try:
+            about = (self.store.root / FILE).stat()
+        except FileNotFoundError:
+            return None
+        return about.st_mtime_ns, about.st_ino
