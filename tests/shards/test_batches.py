@@ -95,7 +95,7 @@ def test_a_lost_ring_is_named() -> None:
 
 
 def test_samples_of_unlike_size_are_named(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", assets=1, clips=1, frames=2, size=8)
+    run = make_run(tmp_path / "run", assets=1, clips=2, frames=2, size=8)
     samples = batches(run, background=None, dtype="uint8")
     real = samples.view
 

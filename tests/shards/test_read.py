@@ -109,11 +109,12 @@ def test_parts_have_every_sample_once_and_ranks_equally_many(
             expected = len(part)
             got = keys(part)
             assert len(got) == expected
-            assert part.state_dict() | {"index_hash": 0} == {
+            assert part.state_dict() | {"index_hash": 0, "shards": {}} == {
                 "epoch": 1,
                 "done": 0,
                 "seed": 0,
                 "index_hash": 0,
+                "shards": {},
             }
             by_rank[rank] += len(got)
             counts.update(got)
