@@ -1,5 +1,7 @@
 """Laws of camera paths, sample times and framing."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from render.paths import (
     GivenCamera,
     GridConfig,
     SequenceConfig,
+    SequenceName,
     SpiralConfig,
     draw_cameras,
     fit,
@@ -21,7 +24,7 @@ from shards.camera import intrinsics, project
 from shards.errors import ConfigError
 
 NAMES = ("static", "orbit", "front")
-ALL_NAMES = (*NAMES, "four_view", "grid", "spiral", "list")
+ALL_NAMES = get_args(SequenceName)
 GIVEN = (
     GivenCamera(azimuth_deg=370, elevation_deg=60, time=0.3),
     GivenCamera(azimuth_deg=-90, elevation_deg=-20, distance=6.0, time=1.0),

@@ -5,6 +5,7 @@ their keys alone; nothing here asks Blender for positions.
 """
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from render.paths import (
     GivenCamera,
     GridConfig,
     SequenceConfig,
+    SequenceName,
     draw_cameras,
     fit,
     image_times,
@@ -38,7 +40,7 @@ MARKERS = {  # colour -> place in the asset
 }
 KEYS_S, PLACES = [0.0, 0.5, 1.0], np.array([(5.0, 0, 0), (7.2, 0.3, 0.8), (8.0, 2.5, 0)])
 SEQUENCES = SequenceConfig(
-    names=("static", "orbit", "front", "four_view", "grid", "spiral", "list"),
+    names=get_args(SequenceName),
     frames=5,
     width=SIZE,
     height=SIZE,
