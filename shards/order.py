@@ -21,7 +21,10 @@ class OrderConfig(Config):
 
     seed: int = 0
     window_shards: int = Field(
-        default=16, ge=1, description="samples are shuffled within so many shards"
+        default=16,
+        ge=1,
+        description="samples are shuffled within so many shards: two samples of a shard come a "
+        "third of that apart on average; with all shards the shuffle is perfect",
     )
     remainder: Literal["drop", "pad"] = Field(
         default="drop",

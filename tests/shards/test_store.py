@@ -221,7 +221,7 @@ def test_s3_gives_the_same_samples(
         assert_same(samples, tiny_run)
         s3.rm_file("bucket/run/shards/shard-000002.tar")
         bare = config.model_copy(update={"store": store.model_copy(update={"cache": None})})
-        with pytest.raises(ShardError, match="shard-000002.tar: is in the index but missing"):
+        with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
             MapStyle("s3://bucket/run", bare).view(11)
     finally:
         server.stop()
