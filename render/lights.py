@@ -6,7 +6,7 @@ white surface stays just under 1.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,9 @@ from shards.errors import ConfigError
 from shards.seeding import rng_for
 
 _FILES = {".hdr": (b"#?RADIANCE", b"#?RGBE"), ".exr": (b"\x76\x2f\x31\x01",)}  # suffix: beginnings
+
+
+SunElevationDeg = Annotated[float, Field(ge=0, le=90)]
 
 
 class StudioConfig(Config):
@@ -43,7 +46,7 @@ class SkyConfig(Config):
     brightness: float = Field(default=0.85, gt=0, description="of the white surface lit most")
     sun_share: float = Field(default=0.5, ge=0, le=1, description="made sky: the sun's part of it")
     sun_width_deg: float = Field(default=5.0, ge=0, description="hazy: softens its shadow")
-    sun_elevation_range_deg: tuple[float, float] = Field(default=(25.0, 65.0))
+    sun_elevation_range_deg: tuple[SunElevationDeg, SunElevationDeg] = (25.0, 65.0)
     azimuth_range_deg: tuple[float, float] = Field(
         default=(-60.0, 60.0), description="of the sun; of the middle of an environment image"
     )
@@ -52,7 +55,7 @@ class SkyConfig(Config):
 class LightConfig(Config):
     """What lights the object.
 
-    ``suns``: four suns without shadows, and a little light from everywhere; no noise to speak of.
+    ``suns``: four suns without shadows, and a little light from everywhere; least noise.
     Energies are drawn from ``jitter`` around the given ones; with ``sun_set`` diffusion4d from the
     numbers of its script instead. ``studio`` and ``hdri`` cast shadows.
     """

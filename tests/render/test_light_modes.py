@@ -120,7 +120,7 @@ def test_white_is_bright_and_not_blown_out_in_any_light(
     session: BlenderSession, folder: Path, modes: dict[str, LightConfig], mode: str
 ) -> None:
     session.open(white_sphere(folder / "white.gltf"), "gltf", [1.0])
-    frames = render(session, modes[mode], samples=128)
+    frames = render(session, modes[mode], samples=64)
     lit = frames[frames[..., 3] == 255][:, :3].mean(axis=-1) / 255
     assert 0.6 <= np.percentile(lit, 90) <= 0.96
     assert np.percentile(lit, 50) >= 0.4
@@ -131,7 +131,7 @@ def test_an_environment_image_stands_where_it_is_told(
     session: BlenderSession, folder: Path, modes: dict[str, LightConfig]
 ) -> None:
     session.open(white_sphere(folder / "turned.gltf"), "gltf", [1.0])
-    for azimuth, brightest in ((0.0, 0), (90.0, 1), (180.0, 2), (-90.0, 3)):
+    for azimuth, brightest in ((0.0, 0), (90.0, 1)):
         sky = modes["file"].sky.model_copy(update={"azimuth_range_deg": (azimuth, azimuth)})
         frames = render(session, LightConfig(mode="hdri", sky=sky), samples=8)
         light = [image[image[..., 3] == 255][:, :3].mean() for image in frames]
@@ -150,11 +150,10 @@ def test_the_sun_of_a_made_sky_stands_where_the_sample_says(
 
 def test_studio_lights_grow_with_the_asset(session: BlenderSession, folder: Path) -> None:
     shown = []
-    for size in (0.01, 1.0, 300.0):
+    for size in (0.01, 300.0):
         session.open(white_sphere(folder / f"size{size}.gltf", size), "gltf", [1.0])
-        shown.append(render(session, LightConfig(mode="studio"), samples=64).astype(int))
-    for other in shown[1:]:
-        assert np.abs(other - shown[0]).mean() < 1.0
+        shown.append(render(session, LightConfig(mode="studio"), samples=32).astype(int))
+    assert np.abs(shown[1] - shown[0]).mean() < 1.0
 
 
 def test_studio_lights_go_along_with_what_is_followed(
@@ -162,7 +161,7 @@ def test_studio_lights_go_along_with_what_is_followed(
 ) -> None:
     session.open(white_sphere(folder / "travel.gltf", travel=12.0), "gltf", [1.0])
     along = SEQUENCES.model_copy(update={"names": ("front",), "root_motion": "follow"})
-    frames = render(session, LightConfig(mode="studio"), 64, along).astype(int)
+    frames = render(session, LightConfig(mode="studio"), 32, along).astype(int)
     for frame in frames[1:]:
         assert np.abs(frame - frames[0]).mean() < 1.0
 
