@@ -1,5 +1,7 @@
 """Settings of the render stage."""
 
+from typing import Any, Literal
+
 from pydantic import Field
 
 from render.lights import LightConfig
@@ -7,17 +9,77 @@ from render.paths import SequenceConfig
 from render.runner import WorkerConfig
 from shards.config import Config
 
+Quality = Literal["draft", "standard", "final"]
+PassName = Literal["depth", "normal", "flow", "index", "tracks", "joints"]
+
+# Samples per pixel and rays per silhouette pixel; measured in tests/bench/render.py.
+_SAMPLES: dict[Quality, int] = {"draft": 4, "standard": 16, "final": 32}
+_POINT_SAMPLES: dict[Quality, int] = {"draft": 8, "standard": 16, "final": 64}
+_COVERAGE_RAYS: dict[Quality, int] = {"draft": 64, "standard": 128, "final": 256}
+_ANTIALIASED_PX = 0.5  # from this filter radius on, samples are shared between pixels
+
 
 class EngineConfig(Config):
-    """Cycles settings. The denoiser is off: under shadowless suns it costs more than it gains."""
+    """How images are made. Quality sets samples and rays; the others refine it.
 
-    samples: int = Field(default=8, ge=1, le=4096)
-    filter_width_px: float = Field(default=1.5, ge=0.01, description="0.01 = no antialiasing")
+    With an antialiasing filter Blender renders twice as fine and the filter is applied afterwards,
+    see ``render.film``. The denoiser is off: it costs more time and more error than the samples
+    that do without it.
+    """
+
+    engine: Literal["cycles", "eevee", "workbench"] = Field(
+        default="cycles", description="eevee and workbench need a GL context"
+    )
+    device: Literal["cpu", "gpu", "optix", "cuda", "hip", "metal", "oneapi"] = Field(
+        default="cpu", description="gpu: the first kind found, else the CPU with a warning"
+    )
+    quality: Quality = "standard"
+    samples: int | None = Field(
+        default=None, ge=1, le=4096, description="per pixel; none: by quality"
+    )
+    filter_width_px: float = Field(
+        default=1.5, ge=0.01, description="radius of the pixel filter; 0.01 = no antialiasing"
+    )
+    exact_coverage: bool = Field(
+        default=True, description="take the alpha of silhouettes from rays at the geometry"
+    )
+    denoiser: bool = False
     max_bounces: int = Field(default=4, ge=0)
     diffuse_bounces: int = Field(default=1, ge=0)
     glossy_bounces: int = Field(default=1, ge=0)
     transparent_bounces: int = Field(default=8, ge=0, description="stacked cut-out leaves and hair")
     transmission_bounces: int = Field(default=3, ge=0)
+
+    @property
+    def antialiased(self) -> bool:
+        """Tell whether the pixel filter reaches beyond the sample."""
+        return self.filter_width_px >= _ANTIALIASED_PX
+
+    @property
+    def samples_per_pixel(self) -> int:
+        """Return the samples that a pixel of the image gets, before rounding to whole ones."""
+        by_quality = _SAMPLES if self.antialiased else _POINT_SAMPLES
+        return self.samples or by_quality[self.quality]
+
+    @property
+    def supersampling(self) -> int:
+        """Return how many times finer Blender renders along each side."""
+        shared = self.engine == "cycles" and self.antialiased and not self.denoiser
+        return 2 if shared and self.samples_per_pixel >= 4 else 1
+
+    @property
+    def coverage_rays(self) -> int:
+        """Return the rays per silhouette pixel; 0 where alpha stays as rendered."""
+        wanted = self.exact_coverage and self.antialiased and self.engine == "cycles"
+        return _COVERAGE_RAYS[self.quality] if wanted else 0
+
+    def request(self) -> dict[str, Any]:
+        """Return what Blender has to know, in rendered pixels."""
+        fine = self.supersampling
+        return self.model_dump(exclude={"quality", "exact_coverage"}) | {
+            "samples": max(self.samples_per_pixel // fine**2, 1),
+            "filter_width_px": self.filter_width_px if fine == 1 else None,
+        }
 
 
 class RenderConfig(Config):
@@ -26,6 +88,9 @@ class RenderConfig(Config):
     sequences: SequenceConfig = SequenceConfig()
     engine: EngineConfig = EngineConfig()
     lights: LightConfig = LightConfig()
+    passes: tuple[PassName, ...] = Field(
+        default=(), description="beside rgba: depth, normal, flow, index, tracks, joints"
+    )
 
 
 class LimitConfig(Config):

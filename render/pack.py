@@ -4,7 +4,9 @@ from typing import Any
 
 from render.paths import Frame
 from render.session import RenderedClip
+from shards.arrays import ARRAY_EXT, StoredArray, encode_array
 from shards.sample import (
+    ArrayMeta,
     AssetMeta,
     ClipMeta,
     SampleMeta,
@@ -33,6 +35,8 @@ def pack(
         The document and the sample as a run of tar members.
     """
     sheets = encode_sequences(rendered.images)
+    arrays = _arrays(rendered)
+    extras = extras | {"warnings": (*extras.get("warnings", ()), *rendered.passes.warnings)}
     magnitude = None
     if {"orbit", "static"} <= rendered.images.keys():
         magnitude = motion_magnitude(rendered.images["orbit"], rendered.images["static"])
@@ -44,11 +48,34 @@ def pack(
         sequences={
             name: _describe(rendered, name, sheets[name][1], frame) for name in rendered.images
         },
+        arrays={
+            name: ArrayMeta(
+                dtype=str(array.values.dtype),
+                shape=array.values.shape,
+                unit=array.unit,
+                scale=array.scale,
+            )
+            for name, array in arrays.items()
+        },
+        joints=rendered.passes.joints,
+        time_axis_s=tuple(rendered.times_s.tolist()) if rendered.passes.clip else (),
         motion_magnitude=magnitude,
         lights=tuple(rendered.lights),
         **extras,
     )
-    return meta, sample_to_tar(meta, {f"{name}.rgba": data for name, (data, _) in sheets.items()})
+    members = {f"{name}.rgba": data for name, (data, _) in sheets.items()}
+    members |= {f"{name}.{ARRAY_EXT}": encode_array(array.values) for name, array in arrays.items()}
+    return meta, sample_to_tar(meta, members)
+
+
+def _arrays(rendered: RenderedClip) -> dict[str, StoredArray]:
+    passes = rendered.passes
+    per_sequence = {
+        f"{sequence}.{name}": array
+        for sequence, arrays in passes.sequences.items()
+        for name, array in arrays.items()
+    }
+    return per_sequence | passes.clip
 
 
 def _world(frame: Frame, rendered: RenderedClip) -> WorldMeta:

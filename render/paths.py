@@ -141,6 +141,9 @@ def draw_cameras(config: CameraConfig, seed: int, uid: str, clip_index: int) -> 
     )
 
 
+ImageKey = tuple[float, float, int, float]  # azimuth, elevation, time index, distance
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """The cameras and times of one sequence; entry i belongs to image i."""
@@ -160,7 +163,7 @@ class Views:
         cameras = zip(self.azimuth_deg, self.elevation_deg, self.distances(distance), strict=True)
         return np.stack([orbit_pose(az, el, away) for az, el, away in cameras])
 
-    def image_keys(self) -> list[tuple[float, float, int, float]]:
+    def image_keys(self) -> list[ImageKey]:
         """Name each image by its camera and time, so that equal ones are found."""
         columns = (self.azimuth_deg, self.elevation_deg, self.time_index, self.distances(-1.0))
         rows = zip(*columns, strict=True)

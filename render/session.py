@@ -4,17 +4,22 @@ The asset stays open over all its clips. When a fault ends the process, the next
 again in a new one, so a fault costs the clip that was being worked on and no other.
 """
 
+import tempfile
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from render.config import LimitConfig, RenderConfig
+from render.config import EngineConfig, LimitConfig, RenderConfig
+from render.film import develop, read_exr
 from render.lights import ambient_radiance, draw_lights, light_file
-from render.paths import Frame, Views, image_times, views
+from render.passes import Passes, Shoot, compute
+from render.paths import Frame, ImageKey, Views, image_times, views
 from render.runner import BlenderProcess
+from render.surface import Surface
 from shards.camera import intrinsics
 from shards.sample import Frames
 
@@ -74,6 +79,8 @@ class RenderedClip:
     k: np.ndarray
     lights: list[dict[str, Any]]
     seconds: float
+    passes: Passes
+    device: str
 
 
 class BlenderSession:
@@ -148,48 +155,53 @@ class BlenderSession:
 
         Images that share camera and time (the first of each sequence) are rendered once.
         """
-        sequences = config.sequences
+        sequences, engine = config.sequences, config.engine
         times_s = image_times(*window_s, sequences)
         layout = {name: views(sequences, name, frame.draw) for name in sequences.names}
-        folder = self.process.scratch / "images"
-        folder.mkdir(exist_ok=True)
-        files: dict[tuple[float, float, int, float], Path] = {}
-        images: list[dict[str, Any]] = []
-        for views_ in layout.values():
-            rows = zip(
-                views_.image_keys(), frame.base_poses(views_), frame.centres(views_), strict=True
-            )
-            for key, pose, centre in rows:
-                if key not in files:
-                    files[key] = folder / f"{len(files):05d}.png"
-                    time_s = float(times_s[key[2]])
-                    image = {"time_s": time_s, "c2w": pose.tolist(), "centre": centre.tolist()}
-                    images.append(image | {"path": str(files[key])})
-        images.sort(key=lambda image: image["time_s"])  # one pose after the other
         lights = draw_lights(config.lights, seed, uid, clip_index)
-        request = {
-            "op": "render",
-            "clip": clip_index,
-            "width": sequences.width,
-            "height": sequences.height,
-            "fov_deg": sequences.camera.fov_deg,
-            "scale": frame.scale,
-            "offset": frame.offset,
-            "engine": config.engine.model_dump() | {"seed": seed, "threads": self.limits.threads},
-            "lights": lights,
-            "ambient": ambient_radiance(config.lights),
-            "sky_file": str(light_file(config.lights) or ""),
-            "images": images,
-        }
-        answer = self._call(request, self.limits.render_timeout_s)
-        pictures = {
-            name: np.stack([_read_png(files[key]) for key in views_.image_keys()])
-            for name, views_ in layout.items()
-        }
-        for path in files.values():
-            path.unlink()
-        k = intrinsics(sequences.camera.fov_deg, sequences.width, sequences.height)
-        return RenderedClip(pictures, layout, times_s, k, lights, answer["seconds"])
+        fine = engine.supersampling
+        with tempfile.TemporaryDirectory(dir=self.process.scratch) as folder:
+            shots = _shots(layout, frame, Path(folder))
+            request = {
+                "op": "render",
+                "clip": clip_index,
+                "width": sequences.width * fine,
+                "height": sequences.height * fine,
+                "fov_deg": sequences.camera.fov_deg,
+                "scale": frame.scale,
+                "offset": frame.offset,
+                "engine": engine.request() | {"seed": seed, "threads": self.limits.threads},
+                "lights": lights,
+                "ambient": ambient_radiance(config.lights),
+                "sky_file": str(light_file(config.lights) or ""),
+                "surface": folder,
+                "joints": "joints" in config.passes,
+                "images": [
+                    {
+                        "time_index": shot.time_index,
+                        "time_s": float(times_s[shot.time_index]),
+                        "c2w": shot.base_pose.tolist(),
+                        "centre": shot.centre.tolist(),
+                        "path": str(shot.file),
+                    }
+                    for shot in sorted(shots.values(), key=lambda shot: shot.time_index)
+                ],
+            }
+            answer = self._call(request, self.limits.render_timeout_s)
+            started = time.monotonic()
+            surface = Surface(Path(folder), answer["surface"], frame.scale, frame.offset)
+            k = intrinsics(sequences.camera.fov_deg, sequences.width, sequences.height)
+            developed = {key: _develop(shot, surface, engine, k) for key, shot in shots.items()}
+            images = {
+                name: np.stack([developed[key] for key in views_.image_keys()])
+                for name, views_ in layout.items()
+            }
+            shoot = Shoot(
+                surface, frame, layout, images, k, answer["joints"], (seed, uid, clip_index)
+            )
+            passes = compute(shoot, config.passes)
+        seconds = answer["seconds"] + time.monotonic() - started
+        return RenderedClip(images, layout, times_s, k, lights, seconds, passes, answer["device"])
 
     def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         if self._opened_in != self.process.started or not self.process.is_running():
@@ -203,6 +215,35 @@ class BlenderSession:
         return answer
 
 
-def _read_png(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGBA"))
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    """One image to render: several sequences may share it."""
+
+    time_index: int
+    base_pose: np.ndarray  # (4, 4) camera to base world
+    centre: np.ndarray  # (3,) what the camera looks at
+    file: Path
+
+
+def _shots(layout: dict[str, Views], frame: Frame, folder: Path) -> dict[ImageKey, _Shot]:
+    """List the different images of all sequences."""
+    shots: dict[ImageKey, _Shot] = {}
+    for views_ in layout.values():
+        places = zip(frame.base_poses(views_), frame.centres(views_), strict=True)
+        for key, (pose, centre) in zip(views_.image_keys(), places, strict=True):
+            file = folder / f"{len(shots):05d}.exr"
+            shots.setdefault(key, _Shot(key[2], pose, centre, file))
+    return shots
+
+
+def _develop(shot: _Shot, surface: Surface, engine: EngineConfig, k: np.ndarray) -> np.ndarray:
+    """Turn what Blender wrote into an image: uint8 (h, w, 4)."""
+    coverage = None
+    if engine.coverage_rays and surface.complete:
+        rays = surface.rays(shot.time_index)
+        coverage = partial(
+            rays.coverage, k=k, c2w=shot.base_pose, width_px=engine.filter_width_px,
+            count=engine.coverage_rays,
+        )  # fmt: skip
+    linear = read_exr(shot.file)
+    return develop(linear, engine.supersampling, engine.filter_width_px, coverage)

@@ -11,7 +11,7 @@ from shards import index
 from shards.errors import SampleError, ShardError
 from shards.files import sha256_of
 from shards.index import IndexEntry
-from shards.sample import SampleMeta, decode_sequence, members_of
+from shards.sample import SampleMeta, decode_sequence, decode_stored, members_of
 
 _END_OF_ARCHIVE = bytes(1024)
 _COPY = "copy the shard here again; if there is no good copy, delete it and run the build again"
@@ -155,12 +155,14 @@ def _sample_faults(where: str, entry: IndexEntry, data: bytes) -> Iterator[Fault
             f"{meta.key}.{name}.{kind}"
             for name, about in meta.sequences.items()
             for kind in about.passes
-        }
+        } | {f"{meta.key}.{name}" for name in meta.arrays}
         found = {".".join(name.split(".")[:3]) for name in members}
         if listed | {f"{entry.key}.json"} != found:
             yield Fault(where, f"members {sorted(members)}, its metadata lists {listed}", remedy)
         for name, about in meta.sequences.items():
             if "rgba" in about.passes:
                 decode_sequence(meta, members, name)
+        for name in meta.arrays:
+            decode_stored(meta, members, name)
     except SampleError as error:
         yield Fault(where, str(error), remedy)

@@ -129,6 +129,22 @@ class MotionMagnitude(Config):
     background: Literal["white"] = "white"
 
 
+class ArrayMeta(Config):
+    """One array member ``KEY.<name>.npy.zst``; real values are ``stored * scale``."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    unit: str = Field(description="of the real values, or what the numbers mean")
+    scale: float = 1.0
+
+
+class JointsMeta(Config):
+    """The skeleton; entry i of ``joints.points`` is the head of bone i."""
+
+    names: tuple[str, ...]
+    parents: tuple[int, ...] = Field(description="index of the parent, -1 = a root")
+
+
 class SampleMeta(Config):
     """The document ``KEY.json``."""
 
@@ -138,6 +154,14 @@ class SampleMeta(Config):
     clip: ClipMeta
     world: WorldMeta
     sequences: dict[str, SequenceMeta]
+    arrays: dict[str, ArrayMeta] = Field(
+        default_factory=dict,
+        description="further members: '<sequence>.<pass>', 'tracks.<name>', 'joints.points'",
+    )
+    joints: JointsMeta | None = None
+    time_axis_s: tuple[float, ...] = Field(
+        default=(), description="seconds; the first axis of 'tracks.points' and 'joints.points'"
+    )
     motion_magnitude: MotionMagnitude | None = None
     scores: dict[str, float | None] = Field(default_factory=dict, description="see the ledger")
     captions: tuple[str, ...] = ()
@@ -242,6 +266,7 @@ def sample_to_tar(meta: SampleMeta, sheets: Mapping[str, bytes]) -> bytes:
         SampleError: if the sheets and the document do not agree.
     """
     expected = {f"{name}.{kind}" for name, seq in meta.sequences.items() for kind in seq.passes}
+    expected |= set(meta.arrays)
     named = {name if name.count(".") > 1 else f"{name}.webp": sheets[name] for name in sheets}
     if expected != {".".join(name.split(".")[:2]) for name in named}:
         raise SampleError(
@@ -287,6 +312,43 @@ def parts_of(members: Mapping[str, bytes], key: str, sequence: str, kind: str) -
     """Find the members of one sequence and pass: extension -> bytes."""
     prefix = f"{key}.{sequence}.{kind}."
     return {name[len(prefix) :]: data for name, data in members.items() if name.startswith(prefix)}
+
+
+def decode_stored(meta: SampleMeta, members: Mapping[str, bytes], name: str) -> np.ndarray:
+    """Decode an array member as it is stored; multiply by ``meta.arrays[name].scale``.
+
+    Args:
+        meta: the document.
+        members: of the sample.
+        name: ``"<sequence>.<pass>"``, ``"tracks.<name>"`` or ``"joints.points"``.
+
+    Raises:
+        SampleError: if the sample has no such array or its bytes are damaged.
+    """
+    file = f"{meta.key}.{name}.{ARRAY_EXT}"
+    if name not in meta.arrays or file not in members:
+        raise SampleError(
+            f"sample {meta.key!r} has arrays {sorted(meta.arrays)}, not {name!r}; "
+            "render with render.passes to have more"
+        )
+    values = decode_array(members[file], f"sample {meta.key!r}, {name}")
+    about = meta.arrays[name]
+    if (str(values.dtype), values.shape) != (about.dtype, about.shape):
+        raise SampleError(
+            f"sample {meta.key!r}: {name} holds {values.dtype} {values.shape}, its metadata says "
+            f"{about.dtype} {about.shape}"
+        )
+    return values
+
+
+def decode_pass(meta: SampleMeta, members: Mapping[str, bytes], name: str) -> np.ndarray:
+    """Decode an array member to real values: float32, but integers and flags as they are.
+
+    Raises:
+        SampleError: as ``decode_stored``.
+    """
+    values, scale = decode_stored(meta, members, name), meta.arrays[name].scale
+    return values if scale == 1.0 else values * np.float32(scale)
 
 
 def decode_sequence(

@@ -125,16 +125,30 @@ class Server:
         }
 
     def do_render(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Render the listed images, each at its own time and camera, to PNG files."""
-        from render.blender import rig, scene
+        """Render the listed images, each at its own time and camera, to EXR files.
+
+        The images come sorted by ``time_index``; the surface of each time is written to the folder
+        ``surface`` (see ``surface.Recorder``), and ``joints`` adds the skeleton's positions.
+        """
+        from render.blender import engine, rig, scene
+        from render.blender.surface import Recorder, joints
 
         assert self.stage is not None
-        scene.prepare(request)
+        device = scene.prepare(request)
+        engine.log_device(device)
+        recorder = Recorder(request["surface"], with_joints=request["joints"])
+        skeletons = []
+        recorded = -1
         for image in request["images"]:
             self.stage.seek(request["clip"], image["time_s"])
+            if image["time_index"] != recorded:
+                recorded = image["time_index"]
+                recorder.record(recorded)
+                if request["joints"]:
+                    skeletons.append(joints())
             rig.place(request["lights"], image["centre"], request["scale"], request["offset"])
             scene.shoot(image["c2w"], request["scale"], request["offset"], image["path"])
-        return {}
+        return {"device": device, "surface": recorder.describe(), "joints": skeletons}
 
 
 def box_corners(points: Any) -> Any:

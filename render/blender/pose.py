@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -16,6 +17,10 @@ _IDENTITY = {
     "rotation_euler": (0.0, 0.0, 0.0),
     "scale": (1.0, 1.0, 1.0),
 }
+
+
+_MESHABLE = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
+_DRAWN = _MESHABLE | {"CURVES", "POINTCLOUD", "VOLUME"}
 
 
 class Stage:
@@ -102,6 +107,29 @@ def _write_value(owner: Any, path: str, value: Any) -> None:
     setattr(holder, name, value)
 
 
+def shown_instances() -> Iterator[tuple[str, Any, np.ndarray]]:
+    """Go through what the final render draws at the current frame.
+
+    Yields:
+        The object's name, the evaluated object, its matrix to the asset's world (4x4 float64).
+    """
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    depsgraph.update()
+    for instance in depsgraph.object_instances:
+        source = instance.object
+        if source.type not in _DRAWN or not instance.show_self or _hidden(instance):
+            continue
+        yield source.name, source, np.array(instance.matrix_world, np.float64)
+
+
+def mesh_of(source: Any) -> Any:
+    """Return the mesh of an evaluated object, or None: hair, point clouds and volumes have none.
+
+    The caller clears it with ``source.to_mesh_clear()``.
+    """
+    return source.to_mesh() if source.type in _MESHABLE else None
+
+
 def geometry() -> tuple[np.ndarray, int]:
     """Read every visible evaluated vertex of the current frame.
 
@@ -109,25 +137,14 @@ def geometry() -> tuple[np.ndarray, int]:
         float64 (n, 3) positions in Blender's world (z up), in the order of the depsgraph's
         instances, and the number of triangles.
     """
-    depsgraph = bpy.context.evaluated_depsgraph_get()
-    depsgraph.update()
     chunks: list[np.ndarray] = []
     triangles = 0
-    for instance in depsgraph.object_instances:
-        source = instance.object
-        if (
-            source.type not in {"MESH", "CURVE", "SURFACE", "META", "FONT"}
-            or not instance.show_self
-        ):
-            continue
-        if _hidden(instance):
-            continue
-        mesh = source.to_mesh()
+    for _, source, matrix in shown_instances():
+        mesh = mesh_of(source)
         if mesh is None:
             continue
         local = np.empty(len(mesh.vertices) * 3, np.float32)
         mesh.vertices.foreach_get("co", local)
-        matrix = np.array(instance.matrix_world, np.float64)
         chunks.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
         triangles += sum_triangles(mesh)
         source.to_mesh_clear()
