@@ -118,11 +118,7 @@ class ClipRoad:
             facts = Facts(self.clip.duration_s, vertices=probe.vertices)
             return decide(facts, self.config.curate), window_s, None
         self.fields |= {"vertices": probe.vertices, "triangles": probe.triangles}
-        if not (np.isfinite(probe.points).all() and np.isfinite(probe.extremes).all()):
-            raise AssetError(
-                "the posed geometry holds NaN or infinite positions", rule="not_finite",
-                stage="probe",
-            )  # fmt: skip
+        _refuse_non_finite(probe.points)
         frames = sequences.frames  # the first times are evenly spread over the window
         motion = measure(probe.points[:frames])
         detail = describe(probe.points[:frames], times_s[:frames], probe.points[-2:])
@@ -136,7 +132,8 @@ class ClipRoad:
         facts = Facts(self.clip.duration_s, probe.vertices, motion, detail)
         if (decision := decide(facts, self.config.curate)) is not None:
             return decision, window_s, None
-        outline = np.concatenate([probe.points, probe.extremes], axis=1)[:-2]
+        outline = np.concatenate([probe.points, probe.extremes()], axis=1)[:-2]
+        _refuse_non_finite(outline)
         draw = draw_cameras(
             sequences.camera, self.config.seed, self.job.source.uid, self.clip.index
         )
@@ -223,6 +220,13 @@ class ClipRoad:
                 "render": self.config.render.model_dump(mode="json"),
                 "versions": dict(self.job.versions),
             }
+        )
+
+
+def _refuse_non_finite(points: np.ndarray) -> None:
+    if not np.isfinite(points).all():
+        raise AssetError(
+            "the posed geometry holds NaN or infinite positions", rule="not_finite", stage="probe"
         )
 
 

@@ -49,6 +49,15 @@ class Track:
         return bool((self.values == self.values[:1]).all())
 
 
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """When the keys of a sampler stand: how many, their frames, and which are kept (None: all)."""
+
+    count: int
+    frames: np.ndarray
+    kept: np.ndarray | None
+
+
 def frames_of(times_s: np.ndarray) -> np.ndarray:
     """Turn seconds into the frames that Blender is sent to."""
     frames = np.asarray(times_s, np.float64) * FPS
@@ -67,38 +76,53 @@ def read_tracks(parts: GltfParts, clip: int) -> list[Track]:
     if numbers.sum() > _NUMBERS_MAX:
         raise HandOver("a clip has very many keys")
     found: dict[tuple[int, str], Track] = {}
-    frames: dict[int, np.ndarray] = {}
+    keys: dict[int, _Keys] = {}
     for channel in parts.clips[clip]:
         if (channel.node, channel.path) in found:
             continue
         if channel.node >= len(parts.nodes.mesh):
             raise HandOver("an animation points at a node that is not there")
-        if channel.input not in frames:
-            frames[channel.input] = _read_frames(parts, channel.input)
-        track = _read_track(parts, channel, frames[channel.input])
-        found[channel.node, channel.path] = track
+        if channel.input not in keys:
+            keys[channel.input] = _read_keys(parts, channel.input)
+        found[channel.node, channel.path] = _read_track(parts, channel, keys[channel.input])
     return list(found.values())
 
 
-def _read_frames(parts: GltfParts, index: int) -> np.ndarray:
-    frames = (finite_floats(parts, index, 1)[:, 0] * FPS).astype(np.float32).astype(np.float64)
-    if not len(frames) or (np.diff(frames) < 0).any():
+def _read_keys(parts: GltfParts, index: int) -> _Keys:
+    """Read when keys stand. Of several at the same time the first's time and the last's value hold.
+
+    The same means within a hundredth of a frame; a whole frame is preferred to the first's time.
+    """
+    frames = (finite_floats(parts, index, 1)[:, 0] * FPS).astype(np.float32)
+    steps = np.diff(frames)
+    if not len(frames) or (steps < 0).any():
         raise HandOver("keyframe times are missing or out of order")
-    return frames
+    if not (steps <= _MERGED).any():
+        return _Keys(len(frames), frames.astype(np.float64), None)
+    kept, at = [0], [frames[0]]
+    for i, frame in enumerate(frames[1:], 1):
+        if frame - at[-1] > _MERGED:
+            kept.append(i)
+            at.append(frame)
+        else:
+            kept[-1] = i
+            at[-1] = frame if frame == np.floor(frame) else at[-1]
+    return _Keys(len(frames), np.array(at, np.float64), np.array(kept))
 
 
-def _read_track(parts: GltfParts, channel: Channel, frames: np.ndarray) -> Track:
+def _read_track(parts: GltfParts, channel: Channel, keys: _Keys) -> Track:
     values = finite_floats(parts, channel.output, _COMPONENTS[channel.path])
     spline = channel.interpolation == "CUBICSPLINE"
-    keys = len(frames) * (3 if spline else 1)
+    count = keys.count * (3 if spline else 1)
     width = 1
     if channel.path == "weights":
-        width = len(values) // keys
-    if len(values) != keys * width or not width:
+        width = len(values) // count
+    if len(values) != count * width or not width:
         raise HandOver("a track's values do not fit its times")
     slopes = None
-    values = values.reshape(len(frames), 3, -1)[:, 1] if spline else values.reshape(len(frames), -1)
-    frames, values = _merge(frames, values)
+    values = values.reshape(keys.count, 3 if spline else 1, -1)[:, 1 if spline else 0]
+    values = values if keys.kept is None else values[keys.kept]
+    frames = keys.frames
     if spline:
         if channel.path == "rotation":  # the shorter way round, from key to key
             turned = np.einsum("ni,ni->n", values[1:], values[:-1]) < 0
@@ -106,21 +130,6 @@ def _read_track(parts: GltfParts, channel: Channel, frames: np.ndarray) -> Track
         slopes = _slopes(frames, values)
     stepped = channel.interpolation == "STEP"
     return Track(channel.node, channel.path, frames, values, slopes, stepped)
-
-
-def _merge(frames: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Make one of keys that stand at the same time: the last one's value, the first one's time."""
-    if not (np.diff(frames) <= _MERGED).any():
-        return frames, values
-    kept, at = [0], [float(frames[0])]
-    for i, frame in enumerate(frames.tolist()[1:], 1):
-        if np.float32(frame) - np.float32(at[-1]) > _MERGED:
-            kept.append(i)
-            at.append(frame)
-        else:
-            kept[-1] = i
-            at[-1] = frame if frame == np.floor(frame) else at[-1]  # whole frames are preferred
-    return np.array(at), values[kept]
 
 
 def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:

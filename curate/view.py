@@ -4,6 +4,9 @@ Most inputs are glTF, and importing one into Blender costs more than all the rul
 such a file only when a clip of it is to be rendered, or when the evaluator hands it over.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from curate.gltf_parts import HandOver
@@ -11,9 +14,27 @@ from curate.gltf_pose import GltfScene
 from curate.inspect import ClipHeader, Inspection
 from curate.sources import Source
 from render.runner import BlenderFault
-from render.session import BlenderSession, OpenedAsset, Probe, Unusable
+from render.session import BlenderSession, OpenedAsset, Unusable
 from render.visible import every_nth
 from shards.errors import AssetError
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """The evaluated geometry of a clip at given times; see ``render.session.Probe``.
+
+    Attributes:
+        points: (k, n, 3) float64 vertices, z up, asset units; every i-th one of a large mesh.
+        extremes: finds the outermost vertices of the whole mesh, (k, d, 3); what ``points`` holds
+            already may be missing. Asked only for clips that pass the rules: it costs more than
+            the poses.
+        vertices, triangles: counts of the whole.
+    """
+
+    points: np.ndarray
+    extremes: Callable[[], np.ndarray]
+    vertices: int
+    triangles: int
 
 
 class AssetView:
@@ -83,8 +104,8 @@ class AssetView:
 
     def probe(
         self, clip_index: int, times_s: np.ndarray, vertices_max: int, points_max: int
-    ) -> Probe | Unusable:
-        """Pose a clip at times (seconds from its start); see ``render.session.Probe``.
+    ) -> Poses | Unusable:
+        """Pose a clip at times (seconds from its start).
 
         Raises:
             BlenderFault: Blender had to be asked, and failed.
@@ -97,7 +118,10 @@ class AssetView:
             except HandOver:
                 pass
         self.open()
-        return self._session.probe(clip_index, times_s, vertices_max, points_max)
+        probe = self._session.probe(clip_index, times_s, vertices_max, points_max)
+        if isinstance(probe, Unusable):
+            return probe
+        return Poses(probe.points, lambda: probe.extremes, probe.vertices, probe.triangles)
 
     def tracks(self, clip_index: int) -> tuple[int, int] | None:
         """Count a clip's tracks and those that never change; None where only Blender could say."""
@@ -111,9 +135,12 @@ class AssetView:
 
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
-    ) -> Probe:
+    ) -> Poses:
         points = scene.points(clip_index, times_s, points_max).astype(np.float64)
-        extremes = points[:, :0]  # nothing is left out of a small asset's points
-        if every_nth(scene.vertices, points_max) > 1:
-            extremes = scene.extremes(clip_index, times_s).astype(np.float64)
-        return Probe(points, extremes, scene.vertices, scene.triangles, same_topology=True)
+
+        def extremes() -> np.ndarray:
+            if every_nth(scene.vertices, points_max) == 1:
+                return points[:, :0]  # nothing is left out
+            return scene.extremes(clip_index, times_s).astype(np.float64)
+
+        return Poses(points, extremes, scene.vertices, scene.triangles)

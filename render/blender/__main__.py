@@ -112,7 +112,7 @@ class Server:
             poses.append(
                 points[:: every_nth(len(points), request["points_max"])].astype(np.float32)
             )
-            extremes.append(outermost(points))
+            extremes.append(outermost(points) if request.get("outline", True) else points[:1])
         same = len(set(counts)) == 1
         if not same:
             poses = [box_corners(pose) for pose in extremes]
