@@ -1,4 +1,4 @@
-"""Commands about shards: ``orbit4d shards check|ls``."""
+"""Commands about shards: ``orbit4d shards check|ls``, and those of ``shards.cli_manage``."""
 
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shards import cli_manage
 from shards.check import CheckReport, check_run
 from shards.errors import Orbit4dError
 from shards.read import SampleReader
@@ -93,3 +94,6 @@ def _console() -> Console:
 def _fail(error: Orbit4dError) -> NoReturn:
     Console(stderr=True).print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     raise typer.Exit(1)
+
+
+app.registered_commands += cli_manage.app.registered_commands

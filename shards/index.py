@@ -31,8 +31,10 @@ _COLUMNS = pa.schema(
         ("fingerprint", pa.string()),
         ("motion_magnitude", pa.float64()),
         ("scores", pa.string()),
+        ("asset_sha256", pa.string()),
     ]
 )
+_LATER = ("asset_sha256",)  # columns that came after the first version; empty where they are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class IndexEntry:
     fingerprint: str
     motion_magnitude: float | None
     scores: str  # JSON object: score name -> value
+    asset_sha256: str = ""  # of the 3D file; equal files are one asset
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry as a row of ``index.parquet``."""
@@ -130,7 +133,10 @@ def table_of(source: Path | bytes, where: str) -> pa.Table:
     """
     try:
         file = pa.BufferReader(source) if isinstance(source, bytes) else source
-        return pq.ParquetFile(file).read().select(_COLUMNS.names)
+        table = pq.ParquetFile(file).read()
+        for name in set(_LATER) - set(table.column_names):
+            table = table.append_column(name, pa.array([""] * table.num_rows, pa.string()))
+        return table.select(_COLUMNS.names)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise ShardError(
             f"{where}: not a readable shard index: {error}. Copy the folder again, or delete "
