@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 from pydantic import Field, ValidationError, model_validator
 
+from shards.arrays import ARRAY_EXT, decode_array
 from shards.codec import Codec, decode_frames, encode_frames, encode_sheet
 from shards.config import Config
 from shards.errors import SampleError
