@@ -1,9 +1,10 @@
 """Batches for a stock torch ``DataLoader``, decoded by its workers straight into shared memory.
 
-    samples = SharedBatches(RUN, StreamConfig(background=None, dtype="uint8"), batch_size=4)
-    sampler = samples.sampler(rank=rank, world=world, batch_size=4)
-    loader = DataLoader(samples, batch_size=4, sampler=sampler, num_workers=2,
-                        collate_fn=SharedBatches.collate)
+    samples = MapStyle(RUN, StreamConfig(background=None, dtype="uint8"))
+    batches = SharedBatches(samples, batch_size=4, workers=2)
+    sampler = batches.sampler(rank=rank, world=world)
+    loader = DataLoader(batches, batch_size=4, sampler=sampler, num_workers=2,
+                        collate_fn=batches.collate)
     for batch in loader:
         orbit = torch.from_numpy(batch.sequences["orbit"]["rgba"])   # (b, t, h, w, 4), no copy
         ...
@@ -15,19 +16,18 @@ the device that trains.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from shards.errors import ShardError
-from shards.read import MapStyle, StreamConfig
+from shards.order import EpochSampler
+from shards.read import StreamConfig
 from shards.ring import Ring, ring_of
-from shards.view import SampleView, Shapes, ViewConfig
-from shards.where import Where
+from shards.view import Room, SampleView, Shapes, ViewConfig
 
 _ALIGN = 64
 
@@ -115,40 +115,68 @@ def slots_for(workers: int, prefetch_factor: int) -> int:
     return max(workers, 1) * prefetch_factor + 2
 
 
-class SharedBatches(MapStyle):
+class Samples(Protocol):
+    """What batches are made of: a ``MapStyle`` or a ``Mixture``."""
+
+    @property
+    def config(self) -> StreamConfig:
+        """How samples are read."""
+        ...
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        ...
+
+    def fetch(self, places: Sequence[int]) -> None:
+        """Fetch bytes ahead."""
+        ...
+
+    def view(self, i: int, room: Room | None = None) -> SampleView:
+        """Decode a sample."""
+        ...
+
+    def sampler(self, *, rank: int = 0, world: int = 1, batch_size: int = 1) -> EpochSampler:
+        """Give the order."""
+        ...
+
+
+class SharedBatches:
     """Whole batches of decoded samples, in shared memory.
 
     Samples of one batch have to have equally many images of equal size; ``size`` and ``frames`` of
     the config make them so.
     """
 
-    def __init__(  # noqa: PLR0913 - all but the run by name
+    def __init__(
         self,
-        run: Path | str,
-        config: StreamConfig | None = None,
+        samples: Samples,
         *,
         batch_size: int,
         workers: int = 2,
         prefetch_factor: int = 2,
-        keys: Collection[str] | None = None,
-        where: Where | str | None = None,
         context: BaseContext | None = None,
     ) -> None:
-        """Select samples as ``MapStyle`` does and reserve memory for the batches under way.
+        """Reserve memory for the batches under way.
 
         Args:
-            run: a RUN folder, or the URL of one.
-            config: how to read it.
+            samples: what to read.
             batch_size: samples per batch; the first sample's size says how much room one takes.
             workers: ``num_workers`` of the loader.
             prefetch_factor: that of the loader; torch's default is 2.
-            keys: only these samples.
-            where: only samples whose index entry it accepts.
             context: how the loader starts its workers, if not the platform's way.
         """
-        super().__init__(run, config, keys=keys, where=where)
-        images = _images(batch_size, self.view(0).shapes(), self.config)
+        self.samples = samples
+        self.batch_size = batch_size
+        images = _images(batch_size, samples.view(0).shapes(), samples.config)
         self.ring = Ring(slots_for(workers, prefetch_factor), _bytes_of(images), context)
+
+    def __len__(self) -> int:
+        """Count the samples, as torch's loader asks."""
+        return len(self.samples)
+
+    def sampler(self, *, rank: int = 0, world: int = 1) -> EpochSampler:
+        """Give the order for one rank and its place; see ``EpochSampler``."""
+        return self.samples.sampler(rank=rank, world=world, batch_size=self.batch_size)
 
     def __getitems__(self, numbers: Sequence[int]) -> Batch:
         """Decode a batch. The name is torch's for fetching several items at once.
@@ -159,11 +187,11 @@ class SharedBatches(MapStyle):
         """
         slot = self.ring.take()
         try:
-            self.fetch(numbers)
+            self.samples.fetch(numbers)
             room = _Room(self, len(numbers), slot)
             views: list[SampleView] = []
             for number in numbers:
-                views.append(self.view(number, room))
+                views.append(self.samples.view(number, room))
                 room.place += 1
         except BaseException:
             if slot is not None:
@@ -180,8 +208,9 @@ class SharedBatches(MapStyle):
 class _Room:
     """Where the images of a batch go: into the slot, or elsewhere where they do not fit."""
 
-    def __init__(self, samples: SharedBatches, batch_size: int, slot: int | None) -> None:
-        self.samples = samples
+    def __init__(self, batches: SharedBatches, batch_size: int, slot: int | None) -> None:
+        self.ring = batches.ring
+        self.config = batches.samples.config
         self.batch_size = batch_size
         self.slot = slot
         self.place = 0
@@ -194,14 +223,14 @@ class _Room:
         expected = {image.sequence: image.shape[1:] for image in self.images}
         if shapes != expected:
             raise ShardError(
-                f"{self.samples.reader.run}: sample {key!r} has images {shapes}, the others of its "
-                f"batch {expected}; set size and frames, so that all come out alike"
+                f"sample {key!r} has images {shapes}, the others of its batch {expected}; set size "
+                "and frames, so that all come out alike"
             )
         return {name: array[self.place] for name, array in self.arrays.items()}
 
     def _reserve(self, shapes: Shapes) -> None:
-        ring = self.samples.ring
-        self.images = _images(self.batch_size, shapes, self.samples.config)
+        ring = self.ring
+        self.images = _images(self.batch_size, shapes, self.config)
         needed = _bytes_of(self.images)
         if self.slot is not None and needed > ring.slot_bytes:
             ring.free(self.slot)
@@ -222,10 +251,14 @@ class _Room:
                     name: np.stack([getattr(v.sequences[image.sequence], name) for v in views])
                     for name in ("K", "c2w", "times_s", "azimuth_deg", "elevation_deg")
                 },
+                **{
+                    kind: np.stack([v.sequences[image.sequence].passes[kind] for v in views])
+                    for kind in self.config.passes
+                },
             }
             for image in self.images
         }
-        ring = self.samples.ring
+        ring = self.ring
         return Batch(
             tuple(view.key for view in views),
             tuple(view.stand_in_for for view in views),

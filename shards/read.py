@@ -20,7 +20,7 @@ from shards.errors import SampleError, ShardError
 from shards.order import EpochSampler, OrderConfig
 from shards.reader import SampleReader
 from shards.store import StoreConfig
-from shards.view import Room, SampleView, ViewConfig, view_sample
+from shards.view import Room, SampleView, ViewConfig, ViewedAs, view_sample
 from shards.where import Where, parse_where
 
 _log = structlog.get_logger(__name__)
@@ -101,7 +101,9 @@ class MapStyle:
                 continue
             try:
                 meta, members = self.reader.read(number, self._ahead.pop(number, None))
-                return view_sample(meta, members, self.config, stand_in_for, room)
+                epoch = getattr(i, "epoch", 0)
+                about = ViewedAs(stand_in_for, self.config.seed, epoch)
+                return view_sample(meta, members, self.config, about, room)
             except SampleError as error:
                 key = self.reader.entry(number).key
                 stand_in_for = stand_in_for or key
@@ -123,7 +125,7 @@ class MapStyle:
             rank=rank,
             world=world,
             batch_size=batch_size,
-            index_hash=_hash(whole),
+            index_hash=hash_of(whole),
         )
         sampler.contents = contents
         sampler.check = self.reader.check_shards
@@ -136,7 +138,7 @@ class MapStyle:
         names = columns["shard"]
         starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1], True])
         return [
-            (str(names[a]), int(b - a), _hash("\n".join([*columns["key"][a:b], *sums[a:b]])))
+            (str(names[a]), int(b - a), hash_of("\n".join([*columns["key"][a:b], *sums[a:b]])))
             for a, b in pairwise(starts)
         ]
 
@@ -151,7 +153,8 @@ class MapStyle:
             ) from error
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
+    """Hash a text to 60 bits."""
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 

@@ -1,17 +1,20 @@
 """What a reader sees of a sample: which sequences and frames, at which size, over what colour."""
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8
-from PIL import Image
-from pydantic import Field
+from jaxtyping import Float32, Int64, Shaped, UInt8
+from PIL import Image, ImageOps
+from pydantic import Field, model_validator
 
 from shards.config import Config
-from shards.errors import SampleError
-from shards.sample import Frames, SampleMeta, SequenceMeta, decode_sequence
+from shards.errors import ConfigError, SampleError
+from shards.sample import Frames, SampleMeta, SequenceMeta, decode_pass, decode_sequence
+from shards.seeding import rng_for
 
 Level = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=1)]
@@ -24,6 +27,8 @@ _NAMED: dict[str, Colour] = {
 }
 
 
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
+
 Shapes = Mapping[str, tuple[int, int, int, int]]
 Room = Callable[[str, Shapes], Mapping[str, np.ndarray]]
 
@@ -32,17 +37,34 @@ class ViewConfig(Config):
     """How a stored sample becomes arrays."""
 
     sequences: tuple[str, ...] = Field(default=("static", "orbit", "front"), min_length=1)
+    passes: tuple[str, ...] = Field(
+        default=(), description="further arrays of each sequence, at its size: depth, normal, ..."
+    )
     frames: int | None = Field(default=None, ge=1, description="T to take; none: all that fit")
     stride: int = Field(default=1, ge=1, description="take every n-th image")
+    first_view: Literal["stored", "random"] = Field(
+        default="stored",
+        description="where a turn around the object begins; random turns all sequences of a sample "
+        "that go around alike, and in those that move, time runs on from its start after its end",
+    )
     size: Side | tuple[Side, Side] | None = Field(
         default=None, description="side, or (height, width), pixels; none: as stored"
     )
     background: Literal["white", "grey", "black"] | Colour | None = Field(
         default="white", description="sRGB in [0, 1] laid under; none: straight-alpha RGBA"
     )
+    backgrounds: Path | None = Field(
+        default=None, description="folder of images to lay under, one drawn per sample and epoch"
+    )
     dtype: Literal["float32", "float16", "uint8"] = Field(
         default="float32", description="floats in [0, 1]; uint8 in 0..255"
     )
+
+    @model_validator(mode="after")
+    def _one_background(self) -> Self:
+        if self.backgrounds is not None and self.background is None:
+            raise ValueError("backgrounds are laid under; background may not be none as well")
+        return self
 
     @property
     def channels(self) -> str:
@@ -65,6 +87,16 @@ class SequenceView:
     times_s: Float32[np.ndarray, " t"]
     azimuth_deg: Float32[np.ndarray, " t"]
     elevation_deg: Float32[np.ndarray, " t"]
+    passes: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewedAs:
+    """Whose place a sample takes, and what its random choices are seeded with beside its key."""
+
+    stand_in_for: str = ""
+    seed: int = 0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +148,7 @@ class SampleView:
                 "times_s": view.times_s,
                 "azimuth_deg": view.azimuth_deg,
                 "elevation_deg": view.elevation_deg,
+                **view.passes,
             }
         return tree
 
@@ -134,8 +167,8 @@ def shapes_of(meta: SampleMeta, config: ViewConfig) -> Shapes:
                 f"sample {meta.key!r} has sequences {sorted(meta.sequences)}, not {name!r}"
             )
         about = meta.sequences[name]
-        taken = _taken(about, config, f"sample {meta.key!r}: {name}")
-        shapes[name] = (len(range(about.frames)[taken]), *_size(config, about), depth)
+        taken = _taken(about, config, f"sample {meta.key!r}: {name}", None)
+        shapes[name] = (len(taken), *_size(config, about), depth)
     return shapes
 
 
@@ -143,7 +176,7 @@ def view_sample(
     meta: SampleMeta,
     members: Mapping[str, bytes],
     config: ViewConfig,
-    stand_in_for: str = "",
+    about: ViewedAs | None = None,
     room: Room | None = None,
 ) -> SampleView:
     """Decode a sample as asked.
@@ -152,55 +185,65 @@ def view_sample(
         meta: the sample's document.
         members: its tar members.
         config: what is asked.
-        stand_in_for: the broken sample whose place this one takes.
+        about: whose place it takes, and where its random choices come from.
         room: optionally gives, for a key and its shapes, C-contiguous arrays to put the images in.
 
     Raises:
         SampleError: if a sequence is missing, damaged or has too few images.
     """
+    about = about or ViewedAs()
     shapes = shapes_of(meta, config)
     places = room(meta.key, shapes) if room else {}
-    views: dict[str, SequenceView] = {}
-    for name, (_, height, width, _) in shapes.items():
-        about = meta.sequences[name]
-        taken = _taken(about, config, f"sample {meta.key!r}: {name}")
-        zoom = np.array([[width / about.width], [height / about.height], [1.0]])
-        views[name] = SequenceView(
-            images=_images(meta, members, name, config, places.get(name)),
-            K=(np.array(about.K[taken]) * zoom).astype(np.float32),
-            c2w=np.array(about.c2w[taken], np.float32),
-            times_s=np.array(about.times_s[taken], np.float32),
-            azimuth_deg=np.array(about.azimuth_deg[taken], np.float32),
-            elevation_deg=np.array(about.elevation_deg[taken], np.float32),
-        )
-    return SampleView(meta, views, config.channels, stand_in_for)
+    rng = rng_for(about.seed, "view", about.epoch, meta.key)
+    turn = float(rng.random()) if config.first_view == "random" else 0.0
+    behind = _draw_background(config, rng)
+    views = {
+        name: _view_sequence(meta, members, name, config, turn, behind, places.get(name))
+        for name in shapes
+    }
+    return SampleView(meta, views, config.channels, about.stand_in_for)
 
 
-def _images(
+def _view_sequence(  # noqa: PLR0913 - what one sample's sequences share, and the sequence
     meta: SampleMeta,
     members: Mapping[str, bytes],
     name: str,
     config: ViewConfig,
+    turn: float,
+    behind: Image.Image | None,
     out: np.ndarray | None,
-) -> Shaped[np.ndarray, "t h w c"]:
+) -> SequenceView:
     about = meta.sequences[name]
-    size = _size(config, about)
-    taken = _taken(about, config, f"sample {meta.key!r}: {name}")
-    whole = range(about.frames)[taken] == range(about.frames)
+    taken = _taken(about, config, f"sample {meta.key!r}: {name}", turn)
+    height, width = size = _size(config, about)
+    zoom = np.array([[width / about.width], [height / about.height], [1.0]])
+    whole = taken.tolist() == list(range(about.frames))
     as_stored = config.background is None and config.dtype == "uint8"
     as_stored = as_stored and size == (about.height, about.width)
-    stored = decode_sequence(meta, members, name, out if whole and as_stored else None)
-    if whole and as_stored:
-        return stored
-    frames = stored if whole else stored[taken]
-    images = frames if as_stored else render_view(frames, size, config)
-    if out is None:
-        return images
-    out[:] = images
-    return out
+    images = decode_sequence(meta, members, name, out if whole and as_stored else None)
+    if not (whole and as_stored):
+        images = images if whole else images[taken]
+        images = images if as_stored else render_view(images, size, config, behind)
+        if out is not None:
+            out[:] = images
+            images = out
+    return SequenceView(
+        images=images,
+        K=(np.array(about.K)[taken] * zoom).astype(np.float32),
+        c2w=np.array(about.c2w)[taken].astype(np.float32),
+        times_s=np.array(about.times_s, np.float32)[taken],
+        azimuth_deg=np.array(about.azimuth_deg, np.float32)[taken],
+        elevation_deg=np.array(about.elevation_deg, np.float32)[taken],
+        passes={
+            kind: _sized(decode_pass(meta, members, f"{name}.{kind}")[taken], size)
+            for kind in config.passes
+        },
+    )
 
 
-def _taken(about: SequenceMeta, config: ViewConfig, where: str) -> slice:
+def _taken(
+    about: SequenceMeta, config: ViewConfig, where: str, turn: float | None
+) -> Int64[np.ndarray, " t"]:
     count = config.frames or -(-about.frames // config.stride)
     needed = (count - 1) * config.stride + 1
     if needed > about.frames:
@@ -208,7 +251,9 @@ def _taken(about: SequenceMeta, config: ViewConfig, where: str) -> slice:
             f"{where} has {about.frames} images; frames={count} at stride={config.stride} need "
             f"{needed}"
         )
-    return slice(0, needed, config.stride)
+    goes_round = len(set(about.azimuth_deg)) > 1
+    start = int((turn or 0.0) * about.frames) if goes_round else 0
+    return (start + np.arange(count) * config.stride) % about.frames
 
 
 def _size(config: ViewConfig, about: SequenceMeta) -> tuple[int, int]:
@@ -217,8 +262,34 @@ def _size(config: ViewConfig, about: SequenceMeta) -> tuple[int, int]:
     return (config.size, config.size) if isinstance(config.size, int) else config.size
 
 
+def _sized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Take the nearest value for each pixel: depths and normals must not be mixed at edges."""
+    if values.shape[1:3] == size:
+        return values
+    rows, columns = (
+        ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        for new, old in zip(size, values.shape[1:3], strict=True)
+    )
+    return values[:, rows[:, None], columns]
+
+
+def _draw_background(config: ViewConfig, rng: np.random.Generator) -> Image.Image | None:
+    if config.backgrounds is None:
+        return None
+    found = _images_in(config.backgrounds)
+    return Image.open(found[int(rng.integers(len(found)))]).convert("RGB")
+
+
+@functools.cache
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    found = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _IMAGES)
+    if not (paths := tuple(found)):
+        raise ConfigError(f"{folder}: no images to lay under; expected files of {sorted(_IMAGES)}")
+    return paths
+
+
 def render_view(
-    frames: Frames, size: tuple[int, int], config: ViewConfig
+    frames: Frames, size: tuple[int, int], config: ViewConfig, behind: Image.Image | None = None
 ) -> Shaped[np.ndarray, "t h w c"]:
     """Resize stored frames and lay them over the background, on sRGB values as displayed.
 
@@ -230,6 +301,7 @@ def render_view(
         frames: straight-alpha RGBA, uint8.
         size: (height, width) wanted.
         config: background and dtype.
+        behind: an RGB image to lay under instead of the config's colour; cut to fit.
 
     Returns:
         RGB, or straight-alpha RGBA without a background, in the dtype asked for.
@@ -241,16 +313,31 @@ def render_view(
         return scaled.astype(config.dtype, copy=False)
     out = np.empty((len(frames), *size, len(config.channels)), config.dtype)
     image = np.empty(out.shape[1:], np.float32)
+    under = _under(config, behind, size)
     for frame, place in zip(frames, out, strict=True):  # one at a time stays in the cache
-        _render_frame(frame, config, image)
+        _render_frame(frame, under, image)
         if config.dtype == "uint8":
             np.rint(np.multiply(image, 255, out=image), out=image)
         place[:] = image
     return out
 
 
+def _under(
+    config: ViewConfig, behind: Image.Image | None, size: tuple[int, int]
+) -> tuple[Any, ...] | None:
+    """Return what lies under each of R, G, B: a level, or a plane of levels."""
+    if config.background is None:
+        return None
+    if behind is None:
+        return tuple(np.float32(level) for level in background_of(config))
+    cut = np.asarray(ImageOps.fit(behind, (size[1], size[0]), Image.Resampling.BILINEAR))
+    return tuple(cut[..., channel] * np.float32(1 / 255) for channel in range(3))
+
+
 def _render_frame(
-    frame: UInt8[np.ndarray, "h w 4"], config: ViewConfig, out: Float32[np.ndarray, "H W c"]
+    frame: UInt8[np.ndarray, "h w 4"],
+    under: tuple[Any, ...] | None,
+    out: Float32[np.ndarray, "H W c"],
 ) -> None:
     # Plane by plane: three times faster than broadcasting alpha over the last, short axis.
     size = out.shape[0], out.shape[1]
@@ -258,7 +345,7 @@ def _render_frame(
     small_alpha = _resize(alpha, size)
     weights = alpha * np.float32(1 / 255)  # takes the colours to [0, 1] as well
     colours = (_resize(frame[..., channel] * weights, size) for channel in range(3))
-    if config.background is None:
+    if under is None:
         visible = small_alpha > 0
         undo = np.divide(1, small_alpha, out=np.zeros_like(small_alpha), where=visible)
         for channel, colour in enumerate(colours):
@@ -266,8 +353,8 @@ def _render_frame(
         out[..., 3] = small_alpha
     else:
         behind = 1 - small_alpha
-        for channel, (colour, under) in enumerate(zip(colours, background_of(config), strict=True)):
-            np.add(colour, behind * np.float32(under), out=out[..., channel])
+        for channel, (colour, level) in enumerate(zip(colours, under, strict=True)):
+            np.add(colour, behind * level, out=out[..., channel])
 
 
 def background_of(config: ViewConfig) -> Colour:

@@ -134,8 +134,8 @@ def first_batch(run: Path, state: dict[str, int] | None) -> tuple[float, float]:
     from torch.utils.data import DataLoader
 
     start = time.perf_counter()
-    samples: Any = SharedBatches(run, AS_STORED, batch_size=BATCH, workers=WORKERS)
-    sampler: Any = samples.sampler(batch_size=BATCH)
+    samples: Any = SharedBatches(MapStyle(run, AS_STORED), batch_size=BATCH, workers=WORKERS)
+    sampler: Any = samples.sampler()
     if state:
         sampler.load_state_dict(state)
     before = {child.pid for child in multiprocessing.active_children()}
@@ -198,8 +198,8 @@ def shared_loader(run: Path) -> Any:
     """Read the run in batches through shared memory, over and over."""
     from torch.utils.data import DataLoader
 
-    samples: Any = SharedBatches(run, AS_STORED, batch_size=BATCH, workers=WORKERS)
-    endless: Any = Endless(samples.sampler(batch_size=BATCH))
+    samples: Any = SharedBatches(MapStyle(run, AS_STORED), batch_size=BATCH, workers=WORKERS)
+    endless: Any = Endless(samples.sampler())
     return DataLoader(
         samples,
         batch_size=BATCH,

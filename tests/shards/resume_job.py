@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.batches import SharedBatches
-from shards.read import StreamConfig
+from shards.read import MapStyle, StreamConfig
 
 
 def main() -> None:
@@ -20,22 +20,19 @@ def main() -> None:
     import torch.distributed as dist
     from torch.utils.data import DataLoader
 
-    run, log, batch_size, workers, stop_after = (*map(Path, sys.argv[1:3]), *map(int, sys.argv[3:]))
+    run, log = map(Path, sys.argv[1:3])
+    batch_size, workers, stop_after = map(int, sys.argv[3:])
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     meeting = f"file://{os.environ['MEETING']}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
-    samples: Any = SharedBatches(
-        run,
-        StreamConfig(background=None, dtype="uint8", sequences=("orbit",), remainder="drop"),
-        batch_size=batch_size,
-        workers=workers,
-    )
-    sampler: Any = samples.sampler(rank=rank, world=world, batch_size=batch_size)
+    config = StreamConfig(background=None, dtype="uint8", sequences=("orbit",), remainder="drop")
+    batches: Any = SharedBatches(MapStyle(run, config), batch_size=batch_size, workers=workers)
+    sampler: Any = batches.sampler(rank=rank, world=world)
     if log.exists():
         sampler.load_state_dict(json.loads(log.read_text().splitlines()[-1])["state"])
     epoch = sampler.epoch
     loader: Any = DataLoader(
-        samples,
+        batches,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=workers,

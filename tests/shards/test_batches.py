@@ -22,7 +22,7 @@ VIEWS: list[dict[str, Any]] = [
 
 
 def batches(run: Path, batch_size: int = 4, **settings: Any) -> SharedBatches:
-    return SharedBatches(run, StreamConfig(**settings), batch_size=batch_size)
+    return SharedBatches(MapStyle(run, StreamConfig(**settings)), batch_size=batch_size)
 
 
 def in_use(samples: SharedBatches) -> int:
@@ -97,12 +97,13 @@ def test_a_lost_ring_is_named() -> None:
 def test_samples_of_unlike_size_are_named(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", assets=1, clips=2, frames=2, size=8)
     samples = batches(run, background=None, dtype="uint8")
-    real = samples.view
+    inner: Any = samples.samples
+    real = inner.view
 
     def odd(i: int, room: Any) -> Any:
         return room("odd-000", {"orbit": (2, 4, 4, 4)}) if i else real(i, room)
 
-    samples.view = odd  # type: ignore[method-assign]
+    inner.view = odd
     with pytest.raises(ShardError, match="'odd-000' has images"):
         samples.__getitems__([0, 1])
     assert in_use(samples) == 0
@@ -116,16 +117,15 @@ def test_a_loader_shares_memory_with_its_workers(tiny_run: Path, method: str) ->
     from torch.utils.data import DataLoader
 
     samples: Any = SharedBatches(
-        tiny_run,
-        StreamConfig(background=None, dtype="uint8"),
+        MapStyle(tiny_run, StreamConfig(background=None, dtype="uint8")),
         batch_size=3,
         context=multiprocessing.get_context(method),
     )
-    alone = MapStyle(tiny_run, samples.config)
+    alone = MapStyle(tiny_run, samples.samples.config)
     batch: Any = None
     images: Any = None
     for epoch in range(2):
-        sampler: Any = samples.sampler(batch_size=3)
+        sampler: Any = samples.sampler()
         loader: Any = DataLoader(
             samples,
             batch_size=3,

@@ -171,8 +171,8 @@ def test_the_cache_keeps_its_bound_and_what_was_used_last(tmp_path: Path) -> Non
 
 def test_a_batch_fetches_its_samples_at_once(server: Server, tiny_run: Path) -> None:
     config = AS_STORED.model_copy(update={"store": QUICK})
-    samples = SharedBatches(server.url, config, batch_size=4)
-    local = SharedBatches(tiny_run, AS_STORED, batch_size=4)
+    samples = SharedBatches(MapStyle(server.url, config), batch_size=4)
+    local = SharedBatches(MapStyle(tiny_run, AS_STORED), batch_size=4)
     server.requests.clear()
     batch, expected = samples.__getitems__([0, 5, 7, 11]), local.__getitems__([0, 5, 7, 11])
     assert batch.keys == expected.keys

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
+from shards.arrays import encode_array
 from shards.errors import ConfigError, SampleError
-from shards.sample import members_of, over_white
-from shards.view import SampleView, ViewConfig, render_view, view_sample
+from shards.sample import ArrayMeta, members_of, over_white
+from shards.view import SampleView, ViewConfig, ViewedAs, render_view, view_sample
 from tests.make_shards import make_sample, pack_sample
 
 META, IMAGES = make_sample("blob00", 0, frames=6, size=16)
@@ -149,3 +152,72 @@ def test_too_few_images_or_no_such_sequence_are_named() -> None:
 def test_senseless_views_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         ViewConfig.build(wrong)
+
+
+def seeded(epoch: int = 0, **settings: Any) -> SampleView:
+    about = ViewedAs(seed=3, epoch=epoch)
+    return view_sample(META, MEMBERS, ViewConfig(**settings), about)
+
+
+def test_a_random_first_view_turns_what_goes_round_and_keeps_cameras_with_images() -> None:
+    stored = view()
+    starts: set[float] = set()
+    for epoch in range(12):
+        turned = seeded(epoch, first_view="random")
+        first = turned.sequences["orbit"].azimuth_deg[0]
+        starts.add(float(first))
+        assert turned.sequences["static"].azimuth_deg[0] == first
+        for name, got in turned.sequences.items():
+            by_time_and_place = {
+                (t, a): image
+                for t, a, image in zip(
+                    stored.sequences[name].times_s,
+                    stored.sequences[name].azimuth_deg,
+                    stored.sequences[name].images,
+                    strict=True,
+                )
+            }
+            for t, a, image in zip(got.times_s, got.azimuth_deg, got.images, strict=True):
+                np.testing.assert_array_equal(image, by_time_and_place[t, a])
+        np.testing.assert_array_equal(
+            turned.sequences["front"].times_s, stored.sequences["front"].times_s
+        )
+    assert len(starts) > 3
+    again = seeded(5, first_view="random").sequences["orbit"].azimuth_deg
+    np.testing.assert_array_equal(
+        again, seeded(5, first_view="random").sequences["orbit"].azimuth_deg
+    )
+
+
+def test_images_lie_under_the_object_and_change_with_the_epoch(tmp_path: Path) -> None:
+    for level in (0, 100, 200):
+        Image.new("RGB", (30, 20), (level, 10, 20)).save(tmp_path / f"{level}.png")
+    met: set[int] = set()
+    for epoch in range(12):
+        images = seeded(epoch, backgrounds=tmp_path, dtype="uint8").sequences["orbit"].images
+        met.add(int(images[0, 0, 0, 0]))
+        assert (images[:, 0, 0] == images[0, 0, 0]).all()
+        assert images[0, 0, 0, 1:].tolist() == [10, 20]
+    assert met == {0, 100, 200}
+    with pytest.raises(ConfigError, match="background may not be none"):
+        ViewConfig.build({"backgrounds": str(tmp_path), "background": None})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no images to lay under"):
+        seeded(backgrounds=tmp_path / "empty")
+
+
+def test_passes_come_with_their_images_at_any_size() -> None:
+    depth = np.arange(6 * 16 * 16, dtype=np.uint16).reshape(6, 16, 16)
+    meta = META.model_copy(
+        update={
+            "arrays": {
+                "orbit.depth": ArrayMeta(dtype="uint16", shape=depth.shape, unit="m", scale=0.5)
+            }
+        }
+    )
+    members = MEMBERS | {f"{META.key}.orbit.depth.npy.zst": encode_array(depth)}
+    config = ViewConfig(sequences=("orbit",), passes=("depth",), stride=2)
+    got = view_sample(meta, members, config).sequences["orbit"].passes["depth"]
+    np.testing.assert_allclose(got, depth[::2] * 0.5)
+    small = view_sample(meta, members, config.model_copy(update={"size": 4}))
+    np.testing.assert_allclose(small.as_dict()["orbit"]["depth"], depth[::2, 2::4, 2::4] * 0.5)
