@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.motion import Positions, own_size
+from curate.motion import Positions, lengths, own_size
 
 _MOVES = 1e-3  # asset sizes: what moves less stands still
 
@@ -61,9 +61,9 @@ def describe(points: Positions, times_s: np.ndarray, ends: Positions) -> Detail:
     size = own_size(points)
     if size == 0:
         return Detail(1.0, *[0.0] * 9)
-    displacement = np.linalg.norm(points - points[0], axis=-1) / size  # (k, n)
+    displacement = lengths(points - points[0]) / size  # (k, n)
     scales, residual = _similarity_fits(points)
-    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1) / size  # (k - 1, n)
+    steps = lengths(np.diff(points, axis=0)) / size  # (k - 1, n)
     starts_s, stops_s = _active_span(steps, times_s)
     whole_s = _window_s(times_s)
     return Detail(
@@ -78,7 +78,7 @@ def describe(points: Positions, times_s: np.ndarray, ends: Positions) -> Detail:
         starts_s=starts_s,
         stops_s=stops_s,
         active_share=min((stops_s - starts_s) / whole_s, 1.0) if whole_s > 0 else 0.0,
-        loop_gap=float(np.linalg.norm(ends[1] - ends[0], axis=-1).mean() / size),
+        loop_gap=float(lengths(ends[1] - ends[0]).mean() / size),
     )
 
 
@@ -104,10 +104,10 @@ def _similarity_fits(points: Positions) -> tuple[np.ndarray, np.ndarray]:
     first = centred[0]
     spread = float(np.square(first).sum())
     if spread == 0:
-        return np.ones(len(points)), np.linalg.norm(centred, axis=-1)
+        return np.ones(len(points)), lengths(centred)
     u, singular, vt = np.linalg.svd(first.T @ centred)  # (k, 3, 3): one product per pose
     handed = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
     u[..., -1] *= handed[:, None]
     scales = (singular[:, 0] + singular[:, 1] + handed * singular[:, 2]) / spread
     fitted = scales[:, None, None] * (first @ (u @ vt))
-    return scales, np.linalg.norm(centred - fitted, axis=-1)
+    return scales, lengths(centred - fitted)

@@ -6,6 +6,7 @@ of numpy calls.
 
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -194,8 +195,13 @@ def read_accessors(doc: Document) -> Accessors:
     offset = whole_numbers(table, "byteOffset", "accessor", 0, rule="accessor_range")
     view = references(table, "bufferView", "accessor", len(views.buffer))
     kinds = whole_numbers(table, "componentType", "accessor", rule="bad_accessor").tolist()
+    shapes = [(row.get("type"), kind) for row, kind in zip(table, kinds, strict=True)]
+    known: dict[Any, tuple[int, int, int]] = {}
     layouts = [
-        _layout(row, kind, i) for i, (row, kind) in enumerate(zip(table, kinds, strict=True))
+        known.get(shape) or known.setdefault(shape, _layout(*shape, i))
+        if type(shape[0]) is str
+        else _layout(*shape, i)
+        for i, shape in enumerate(shapes)
     ]
     kind, components, element = np.array(layouts, np.int64).reshape(-1, 3).T
     stride = element
@@ -234,9 +240,8 @@ def _read_views(doc: Document) -> Views:
     return Views(buffer, start, length, stride)
 
 
-def _layout(row: Row, kind: int, index: int) -> tuple[int, int, int]:
+def _layout(shape: Any, kind: int, index: int) -> tuple[int, int, int]:
     """Component type, numbers per element, bytes per packed element."""
-    shape = row.get("type")
     components = _COMPONENTS.get(shape) if isinstance(shape, str) else None
     if components is None or kind not in _COMPONENT_TYPES:
         raise fault(

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from curate.inspect_paths import AssetFolder, check_file_count, is_remote
 from curate.inspect_types import InspectLimits, Rule, fault, show
@@ -105,7 +106,7 @@ def parse_json(text: bytes, limits: InspectLimits) -> Row:
     if values > limits.json_values_max:
         raise _json_too_large(values, limits.json_values_max, "values")
     try:
-        root = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+        root = _parse(text)
     except RecursionError:
         raise fault("bad_json", "the JSON is nested too deeply to be read.") from None
     except ValueError as error:
@@ -116,6 +117,13 @@ def parse_json(text: bytes, limits: InspectLimits) -> Row:
     if version != "2.0":
         raise fault("gltf_version", f"glTF version is {show(version)}, expected '2.0'; convert it.")
     return root
+
+
+def _parse(text: bytes) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)  # twice as fast, but not as forgiving
+    except ValueError:
+        return json.loads(text.decode("utf-8"), parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> None:

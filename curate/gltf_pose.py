@@ -12,13 +12,13 @@ import numpy as np
 from curate.draco import decode_draco
 from curate.gltf_bodies import Body, Drawn, read_bodies
 from curate.gltf_parts import GltfParts, HandOver
-from curate.gltf_tracks import Track, frames_of, read_tracks, sample
+from curate.gltf_tracks import Tracks, frames_of, read_tracks, sample
 from curate.gltf_tree import read_tree
 from curate.rotations import compose
 from render.visible import every_nth, outermost
 
 _BLOCK = 1 << 19  # matrices held at a time: 64 MB
-_CHUNK = 2048  # vertices skinned together: few joints move one stretch of a mesh
+_CHUNK = 512  # vertices skinned together: few joints move one stretch of a mesh
 _PATHS = ("translation", "rotation", "scale")
 
 
@@ -73,10 +73,10 @@ class GltfScene:
         self.vertices = sum(len(body.points) for body in self._bodies)
         self.triangles = sum(body.triangles for body in self._bodies)
         self._needed, self._column, self._levels = self._plan()
-        self._tracks: tuple[int, list[Track]] = (-1, [])
+        self._tracks: tuple[int, list[Tracks]] = (-1, [])
         self._pieces: dict[int, list[_Piece]] = {}
 
-    def tracks(self, clip: int) -> list[Track]:
+    def tracks(self, clip: int) -> list[Tracks]:
         """Read a clip's tracks.
 
         Raises:
@@ -84,7 +84,12 @@ class GltfScene:
         """
         if self._tracks[0] != clip:
             tracks = read_tracks(self._parts, clip)
-            width = {t.node: t.values.shape[1] for t in tracks if t.path == "weights"}
+            width = {
+                node: t.values.shape[2]
+                for t in tracks
+                if t.path == "weights"
+                for node in t.nodes.tolist()
+            }
             for body in self._bodies:
                 if len(body.morphs) and width.get(body.weights, 1 << 30) <= body.morphs.max():
                     raise HandOver("a weights track does not fit the morph targets")
@@ -99,12 +104,12 @@ class GltfScene:
         step = every_nth(self.vertices, points_max)
         if step not in self._pieces:
             self._pieces = {step: list(self._cut(step))}
-        found = np.empty((len(times_s), -(-self.vertices // step), 3), np.float32)
+        found = np.empty((-(-self.vertices // step), len(times_s), 3), np.float32)
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
                 for piece in self._pieces[step]:
-                    found[at, piece.start : piece.start + len(piece.points)] = poser.pose(piece)
-        return found
+                    found[piece.start : piece.start + len(piece.points), at] = poser.pose(piece)
+        return found.swapaxes(0, 1)
 
     def extremes(self, clip: int, times_s: np.ndarray) -> np.ndarray:
         """Find the outermost of all visible vertices at times (k,): (k, 256, 3), z up."""
@@ -112,10 +117,9 @@ class GltfScene:
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
                 for piece in self._cut(1):
-                    for row, points in zip(
-                        range(at.start, at.stop), poser.pose(piece), strict=True
-                    ):
-                        found[row] = outermost(np.concatenate([found[row], points]))
+                    points = np.ascontiguousarray(poser.pose(piece).swapaxes(0, 1))
+                    for row, some in zip(range(at.start, at.stop), points, strict=True):
+                        found[row] = outermost(np.concatenate([found[row], some]))
         return np.stack(found)
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
@@ -168,31 +172,33 @@ class GltfScene:
         size = max(_BLOCK // max(len(self._needed), 1), 1)
         for start in range(0, len(frames), size):
             some = frames[start : start + size]
-            values = sample(tracks, some)
+            values = [sample(group, some) for group in tracks]
             worlds = self._worlds(tracks, values, len(some))
             weights = {
-                track.node: value
-                for track, value in zip(tracks, values, strict=True)
-                if track.path == "weights"
+                node: value[:, at]
+                for group, value in zip(tracks, values, strict=True)
+                if group.path == "weights"
+                for at, node in enumerate(group.nodes.tolist())
             }
             yield (
                 slice(start, start + len(some)),
                 _Poser(self._bodies, worlds, weights, self._column),
             )
 
-    def _worlds(self, tracks: list[Track], values: list[np.ndarray], count: int) -> np.ndarray:
+    def _worlds(self, tracks: list[Tracks], values: list[np.ndarray], count: int) -> np.ndarray:
         """World matrices of the needed nodes, (k, m + 1, 4, 4), z up; the last is the origin."""
         tree, needed = self._tree, self._needed
-        moved = np.array(
-            sorted({t.node for t in tracks if t.path in _PATHS and self._column[t.node] >= 0}),
-            np.int64,
-        )
+        named = [group.nodes for group in tracks if group.path in _PATHS]
+        moved = np.unique(np.concatenate([*named, np.zeros(0, np.int64)]))
+        moved = moved[self._column[moved] >= 0]
         rest = {"translation": tree.translation, "rotation": tree.rotation, "scale": tree.scale}
         own = {path: np.repeat(rest[path][None, moved], count, axis=0) for path in _PATHS}
-        place = {node: at for at, node in enumerate(moved.tolist())}
-        for track, value in zip(tracks, values, strict=True):
-            if track.path in own and track.node in place:
-                own[track.path][:, place[track.node]] = value
+        place = np.full(len(self._column), -1, np.int64)
+        place[moved] = np.arange(len(moved))
+        for group, value in zip(tracks, values, strict=True):
+            if group.path in own:
+                at = place[group.nodes]
+                own[group.path][:, at[at >= 0]] = value[:, at >= 0]
         local = np.empty((count, len(needed), 4, 4))
         local[:] = compose(*(rest[path][needed] for path in _PATHS))
         local[:, self._column[moved]] = compose(*(own[path] for path in _PATHS))
@@ -238,28 +244,28 @@ class _Poser:
         self._joints: dict[int, np.ndarray] = {}
 
     def pose(self, piece: _Piece) -> np.ndarray:
-        """Place a piece's vertices, (k, n, 3)."""
+        """Place a piece's vertices, (n, k, 3)."""
         body, count = self.bodies[piece.body], len(piece.points)
-        matrices = self._matrices(piece)  # (k, j, 3, 4)
-        times = len(matrices)
+        matrices = self._matrices(piece)  # (j, 4, k, 3): row vectors times these
         if not len(body.morphs):
-            flat = matrices.transpose(1, 3, 0, 2).reshape(-1, 3 * times)
-            return (piece.lever @ flat).reshape(count, times, 3).swapaxes(0, 1)
+            return (piece.lever @ matrices.reshape(matrices.shape[0] * 4, -1)).reshape(count, -1, 3)
         local = piece.points + np.tensordot(self._morphed(body), piece.targets, 1)  # (k, n, 3)
         share = piece.share if piece.used is not None else np.ones((count, 1))
-        blend = np.tensordot(share, matrices, ((1,), (1,)))  # (n, k, 3, 4)
-        return np.einsum("nkij,knj->kni", blend[..., :3], local) + blend[..., 3].swapaxes(0, 1)
+        blend = np.tensordot(share, matrices, 1)  # (n, 4, k, 3)
+        return np.einsum("nckj,knc->nkj", blend[:, :3], local) + blend[:, 3]
 
     def _matrices(self, piece: _Piece) -> np.ndarray:
         body = self.bodies[piece.body]
-        if piece.used is None:
-            return self.worlds[:, self.column[body.node], None, :3]
         if piece.body not in self._joints:
-            assert body.binding is not None
-            owner = self.worlds[:, self.column[body.binding.owner]]
-            joints = self.worlds[:, self.column[body.binding.joints]] @ body.binding.unbind
-            self._joints[piece.body] = np.concatenate([joints, owner[:, None]], axis=1)[:, :, :3]
-        return self._joints[piece.body][:, piece.used]
+            if body.binding is None:
+                joints = self.worlds[:, self.column[body.node], None]
+            else:
+                owner = self.worlds[:, self.column[body.binding.owner], None]
+                joints = self.worlds[:, self.column[body.binding.joints]] @ body.binding.unbind
+                joints = np.concatenate([joints, owner], axis=1)
+            self._joints[piece.body] = np.ascontiguousarray(joints[:, :, :3].transpose(1, 3, 0, 2))
+        joints = self._joints[piece.body]
+        return joints if piece.used is None else joints[piece.used]
 
     def _morphed(self, body: Body) -> np.ndarray:
         """Weights of the body's morph targets, (k, t), in the range that Blender allows."""

@@ -5,6 +5,8 @@ Blender turns each number of a track into a curve of its own, so rotations run a
 their arc and are normalised, not along the arc (slerp). Its importer drops the tangents of splines
 and lets Blender draw the smoothest curve through the keys, level at both ends. And times are frames
 of 1/24 s in single precision: a key that falls on a sample is met exactly.
+
+A character has a hundred tracks a clip, so tracks with the same keys are read and sampled together.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.gltf_parts import Channel, GltfParts, HandOver
-from curate.gltf_values import finite_floats
+from curate.gltf_values import finite_floats, read_together
 
 FPS = 24.0  # Blender's default scene, into which glTF is imported
 _NEAR_WHOLE = 1e-4  # frames this close to a whole one are that one: see render.blender.pose
@@ -24,29 +26,29 @@ _COMPONENTS = {"translation": 3, "rotation": 4, "scale": 3, "weights": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
-    """One animated property with its keys.
+class Tracks:
+    """Tracks of one property of several nodes that have their keys at the same times.
 
     Attributes:
-        node: glTF node.
         path: ``translation``, ``rotation``, ``scale`` or ``weights``.
+        nodes: glTF nodes, (g,).
         frames: (n,) when the keys stand, ascending.
-        values: (n, c) at the keys.
-        slopes: (n, c) per frame at the keys; None unless the track is a spline.
+        values: (g, n, c) at the keys.
+        slopes: (g, n, c) per frame at the keys; None unless they are splines.
         stepped: whether a value holds until the next key.
     """
 
-    node: int
     path: str
+    nodes: np.ndarray
     frames: np.ndarray
     values: np.ndarray
     slopes: np.ndarray | None
     stepped: bool
 
     @property
-    def constant(self) -> bool:
-        """Whether the track always has one value."""
-        return bool((self.values == self.values[:1]).all())
+    def constant(self) -> int:
+        """How many of them always have one value."""
+        return int((self.values == self.values[:, :1]).all(axis=(1, 2)).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +67,36 @@ def frames_of(times_s: np.ndarray) -> np.ndarray:
     return np.where(np.abs(frames - whole) < _NEAR_WHOLE, whole, frames).astype(np.float32)
 
 
-def read_tracks(parts: GltfParts, clip: int) -> list[Track]:
+def read_tracks(parts: GltfParts, clip: int) -> list[Tracks]:
     """Read a clip's tracks. Of several for one property the first counts.
 
     Raises:
         HandOver: keys out of order, or their number does not fit: Blender is asked.
     """
-    outputs = [channel.output for channel in parts.clips[clip]]
-    numbers = parts.accessors.count[outputs] * parts.accessors.components[outputs]
-    if numbers.sum() > _NUMBERS_MAX:
+    channels = parts.clips[clip]
+    outputs = [channel.output for channel in channels]
+    accessors = parts.accessors
+    if (accessors.count[outputs] * accessors.components[outputs]).sum() > _NUMBERS_MAX:
         raise HandOver("a clip has very many keys")
-    found: dict[tuple[int, str], Track] = {}
-    keys: dict[int, _Keys] = {}
-    for channel in parts.clips[clip]:
-        if (channel.node, channel.path) in found:
+    seen: set[tuple[int, str]] = set()
+    alike: dict[tuple[object, ...], list[Channel]] = {}
+    for channel in channels:
+        if (channel.node, channel.path) in seen:
             continue
+        seen.add((channel.node, channel.path))
         if channel.node >= len(parts.nodes.mesh):
             raise HandOver("an animation points at a node that is not there")
-        if channel.input not in keys:
-            keys[channel.input] = _read_keys(parts, channel.input)
-        found[channel.node, channel.path] = _read_track(parts, channel, keys[channel.input])
-    return list(found.values())
+        length = int(accessors.count[channel.output]) if channel.path == "weights" else 0
+        key = (channel.input, channel.path, channel.interpolation, length)
+        alike.setdefault(key, []).append(channel)
+    keys: dict[int, _Keys] = {}
+    found = []
+    for some in alike.values():
+        index = some[0].input
+        if index not in keys:
+            keys[index] = _read_keys(parts, index)
+        found.append(_read_alike(parts, some, keys[index]))
+    return found
 
 
 def _read_keys(parts: GltfParts, index: int) -> _Keys:
@@ -110,57 +121,67 @@ def _read_keys(parts: GltfParts, index: int) -> _Keys:
     return _Keys(len(frames), np.array(at, np.float64), np.array(kept))
 
 
-def _read_track(parts: GltfParts, channel: Channel, keys: _Keys) -> Track:
-    values = finite_floats(parts, channel.output, _COMPONENTS[channel.path])
-    spline = channel.interpolation == "CUBICSPLINE"
+def _read_alike(parts: GltfParts, channels: list[Channel], keys: _Keys) -> Tracks:
+    """Read the tracks of channels with the same path, interpolation and keys."""
+    path, interpolation = channels[0].path, channels[0].interpolation
+    outputs = np.array([channel.output for channel in channels], np.int64)
+    spline = interpolation == "CUBICSPLINE"
     count = keys.count * (3 if spline else 1)
-    width = 1
-    if channel.path == "weights":
-        width = len(values) // count
-    if len(values) != count * width or not width:
+    width = int(parts.accessors.count[outputs[0]]) // count if path == "weights" else 1
+    if not width or (parts.accessors.count[outputs] != count * width).any():
         raise HandOver("a track's values do not fit its times")
+    values = read_together(parts, outputs, _COMPONENTS[path])
+    values = values.reshape(len(outputs), keys.count, 3 if spline else 1, -1)[:, :, int(spline)]
+    values = values if keys.kept is None else values[:, keys.kept]
     slopes = None
-    values = values.reshape(keys.count, 3 if spline else 1, -1)[:, 1 if spline else 0]
-    values = values if keys.kept is None else values[keys.kept]
-    frames = keys.frames
     if spline:
-        if channel.path == "rotation":  # the shorter way round, from key to key
-            turned = np.einsum("ni,ni->n", values[1:], values[:-1]) < 0
-            values[1:] *= np.where(np.cumsum(turned) % 2, -1.0, 1.0)[:, None]
-        slopes = _slopes(frames, values)
-    stepped = channel.interpolation == "STEP"
-    return Track(channel.node, channel.path, frames, values, slopes, stepped)
+        if path == "rotation":  # the shorter way round, from key to key
+            turned = np.einsum("gni,gni->gn", values[:, 1:], values[:, :-1]) < 0
+            values[:, 1:] *= np.where(np.cumsum(turned, axis=1) % 2, -1.0, 1.0)[..., None]
+        slopes = _slopes(keys.frames, values)
+    nodes = np.array([channel.node for channel in channels], np.int64)
+    return Tracks(path, nodes, keys.frames, values, slopes, interpolation == "STEP")
 
 
 def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Slopes (n, c) that make acceleration continuous, 0 at both ends: a clamped cubic spline."""
+    """Slopes (g, n, c) of continuous acceleration, 0 at both ends: clamped cubic splines."""
     steps = np.diff(frames)
     if len(frames) > _SPLINE_KEYS_MAX:
         raise HandOver("a spline has very many keys")
     slopes = np.zeros_like(values)
-    rises = np.diff(values, axis=0)
-    right = rises / steps[:, None] ** 2
+    right = np.diff(values, axis=1) / steps[:, None] ** 2
     shares = np.zeros(len(frames))  # Thomas' algorithm on the tridiagonal system
     for i in range(1, len(frames) - 1):
         before, after = 1 / steps[i - 1], 1 / steps[i]
         pivot = 2 * (before + after) - before * shares[i - 1]
         shares[i] = after / pivot
-        slopes[i] = (3 * (right[i - 1] + right[i]) - before * slopes[i - 1]) / pivot
+        rise = 3 * (right[:, i - 1] + right[:, i])
+        slopes[:, i] = (rise - before * slopes[:, i - 1]) / pivot
     for i in range(len(frames) - 2, 0, -1):
-        slopes[i] -= shares[i] * slopes[i + 1]
+        slopes[:, i] -= shares[i] * slopes[:, i + 1]
     return slopes
 
 
-def sample(tracks: list[Track], frames: np.ndarray) -> list[np.ndarray]:
-    """Sample tracks at frames (k,): values (k, c) each; rotations are not normalised."""
-    places: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-    found = []
-    for track in tracks:
-        key = id(track.frames)
-        if key not in places:
-            places[key] = _place(track.frames, frames.astype(np.float64))
-        found.append(_sample(track, *places[key]))
-    return found
+def sample(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
+    """Sample tracks at frames (k,): values (k, g, c); rotations are not normalised."""
+    before, after, share = _place(tracks.frames, frames.astype(np.float64))
+    low = tracks.values[:, before]
+    if tracks.stepped or len(tracks.frames) == 1:
+        return low.swapaxes(0, 1)
+    high = tracks.values[:, after]
+    s = share[:, None]
+    if tracks.slopes is not None:
+        span = (tracks.frames[after] - tracks.frames[before])[:, None]
+        leaving, arriving = tracks.slopes[:, before] * span, tracks.slopes[:, after] * span
+        s2, s3 = s * s, s * s * s
+        between = (
+            (2 * s3 - 3 * s2 + 1) * low + (s3 - 2 * s2 + s) * leaving
+            + (3 * s2 - 2 * s3) * high + (s3 - s2) * arriving
+        )  # fmt: skip
+        return between.swapaxes(0, 1)
+    if tracks.path == "rotation":  # the shorter way round
+        high = np.where(np.einsum("gki,gki->gk", low, high)[..., None] < 0, -high, high)
+    return (low + (high - low) * s).swapaxes(0, 1)
 
 
 def _place(keys: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,22 +192,3 @@ def _place(keys: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray
     span = keys[after] - keys[before]
     share = np.where(span > 0, (frames - keys[before]) / np.where(span > 0, span, 1.0), 0.0)
     return before, after, np.clip(share, 0.0, 1.0)
-
-
-def _sample(track: Track, before: np.ndarray, after: np.ndarray, share: np.ndarray) -> np.ndarray:
-    low = track.values[before]
-    if track.stepped or len(track.frames) == 1:
-        return low
-    high = track.values[after]
-    s = share[:, None]
-    if track.slopes is not None:
-        span = (track.frames[after] - track.frames[before])[:, None]
-        leaving, arriving = track.slopes[before] * span, track.slopes[after] * span
-        s2, s3 = s * s, s * s * s
-        return (
-            (2 * s3 - 3 * s2 + 1) * low + (s3 - 2 * s2 + s) * leaving
-            + (3 * s2 - 2 * s3) * high + (s3 - s2) * arriving
-        )  # fmt: skip
-    if track.path == "rotation":  # the shorter way round
-        high = np.where(np.einsum("ki,ki->k", low, high)[:, None] < 0, -high, high)
-    return low + (high - low) * s

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from curate.gltf_accessors import FLOAT
 from curate.gltf_file import rows
 from curate.gltf_parts import GltfParts, HandOver
 
@@ -19,7 +20,7 @@ def read_floats(parts: GltfParts, index: int) -> np.ndarray:
     if view >= 0 and parts.doc.buffers[int(accessors.views.buffer[view])] is None:
         raise HandOver("a buffer is compressed")
     kind = int(accessors.kind[index])
-    if kind != 5126 and accessors.stride[index] % (1 if kind < 5122 else 2 if kind < 5124 else 4):
+    if kind != FLOAT and accessors.stride[index] % (1 if kind < 5122 else 2 if kind < 5124 else 4):
         raise HandOver("an accessor is not aligned")
     values = accessors.resolved(index).astype(np.float64)
     if kind in _SCALES and rows(parts.doc.json, "accessors")[index].get("normalized") is True:
@@ -47,3 +48,31 @@ def read_integers(parts: GltfParts, index: int) -> np.ndarray:
     if view >= 0 and parts.doc.buffers[int(parts.accessors.views.buffer[view])] is None:
         raise HandOver("a buffer is compressed")
     return parts.accessors.resolved(index).astype(np.int64)
+
+
+def read_together(parts: GltfParts, indices: np.ndarray, components: int) -> np.ndarray:
+    """Read accessors (g,) of equal length at once, float64 (g, count, components), all finite.
+
+    Raises:
+        HandOver: a shape is unexpected, or the data is not there.
+    """
+    accessors, views = parts.accessors, parts.accessors.views
+    view = accessors.view[indices]
+    plain = (
+        (accessors.kind[indices] == FLOAT)
+        & (accessors.components[indices] == components)
+        & (view >= 0)
+        & (accessors.stride[indices] == 4 * components)
+    )
+    if plain.all() and accessors.sparse.keys().isdisjoint(indices.tolist()):
+        buffers = views.buffer[view]
+        first = views.start[view] + accessors.offset[indices]
+        data = parts.doc.buffers[int(buffers[0])]
+        if data is not None and (buffers == buffers[0]).all() and not (first % 4).any():
+            words = data[: len(data) // 4 * 4].view("<f4")
+            length = int(accessors.count[indices[0]]) * components
+            found = words[first[:, None] // 4 + np.arange(length)].astype(np.float64)
+            if not np.isfinite(found).all():
+                raise HandOver("a track holds NaN or infinity")
+            return found.reshape(len(indices), -1, components)
+    return np.stack([finite_floats(parts, int(index), components) for index in indices])

@@ -131,12 +131,12 @@ class AssetView:
             tracks = self._scene.tracks(clip_index)
         except HandOver:
             return None
-        return len(tracks), sum(track.constant for track in tracks)
+        return sum(len(t.nodes) for t in tracks), sum(t.constant for t in tracks)
 
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
     ) -> Poses:
-        points = scene.points(clip_index, times_s, points_max).astype(np.float64)
+        points = scene.points(clip_index, times_s, points_max).astype(np.float64, order="C")
 
         def extremes() -> np.ndarray:
             if every_nth(scene.vertices, points_max) == 1:

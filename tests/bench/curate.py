@@ -10,6 +10,9 @@ asset. Both run on one core.
 """
 
 import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported; Ray's workers have it too
+
 import resource
 import time
 from dataclasses import dataclass, field
@@ -131,7 +134,7 @@ def _compare(path: Path, session: BlenderSession) -> _Tally:
     for clip in clips:
         times_s = sample_times(0.0, clip.duration_s, _FRAMES)
         started = time.perf_counter()
-        points = scene.points(clip.index, times_s, points_max).astype(np.float64)
+        points = scene.points(clip.index, times_s, points_max).astype(np.float64, order="C")
         tally.numpy_s += time.perf_counter() - started
         started = time.perf_counter()
         measure(points)
