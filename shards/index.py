@@ -97,6 +97,13 @@ def committed(run: Path) -> dict[str, list[IndexEntry]]:
     return shards
 
 
+def committed_table(run: Path) -> pa.Table:
+    """Read the committed shards of a run that is still being built, as one table."""
+    parts = [part_dir(run) / f"{tar.stem}.parquet" for tar in tars(run)]
+    # the tar's rename is the commit; a part is there before it
+    return pa.concat_tables([_COLUMNS.empty_table(), *(read_table(part) for part in parts)])
+
+
 def recover(run: Path) -> None:
     """Remove what a killed writer left: temporary files, and parts whose tar never appeared."""
     for directory in (shard_dir(run), part_dir(run)):

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int64
 
 from shards.errors import ShardError
-from shards.order import Drawn, EpochSampler, order
-from shards.read import MapStyle, StreamConfig, hash_of
+from shards.order import Drawn, EpochSampler, hash_of, order
+from shards.read import MapStyle, StreamConfig
 from shards.seeding import rng_for
 from shards.view import Room, SampleView
 
@@ -98,7 +98,7 @@ class _MixedSampler(EpochSampler):
             for number, sampler in enumerate(own)
             for name, digest in sampler.contents.items()
         }
-        self.check = lambda: [sampler.check() for sampler in own] and None
+        self.check = self._check_all
         self._own = own
         self._starts = mixture.starts
         self._counts = _apportioned(mixture.weights, len(mixture))
@@ -111,6 +111,10 @@ class _MixedSampler(EpochSampler):
         for part, (sampler, count) in enumerate(zip(self._own, self._counts, strict=True)):
             numbers[labels == part] = self._starts[part] + self._stretch(sampler, int(count))
         return numbers
+
+    def _check_all(self) -> None:
+        for sampler in self._own:
+            sampler.check()
 
     def _stretch(self, own: EpochSampler, count: int) -> Int64[np.ndarray, " n"]:
         """Take a dataset's samples of this epoch: ``count`` of its endless order."""

@@ -4,6 +4,7 @@ The place is a few integers. ``done`` counts samples of the global order, over a
 means the same at any number of ranks and workers.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -62,6 +63,11 @@ def order(
         numbers = [np.arange(starts[i], starts[i] + sizes[i]) for i in window]
         windows.append(rng.permutation(np.concatenate(numbers)))
     return np.concatenate(windows) if windows else np.zeros(0, np.int64)
+
+
+def hash_of(text: str) -> int:
+    """Hash a text to 60 bits."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 class Drawn(int):
@@ -176,7 +182,7 @@ class EpochSampler:
         if int(state["index_hash"]) != self.index_hash:
             raise ShardError(
                 "the saved stream state belongs to other samples: "
-                f"{_changes(state.get('shards', {}), self.contents)}. Restore them, or start the "
+                f"{changes(state.get('shards', {}), self.contents)}. Restore them, or start the "
                 "stream without the state"
             )
         self.check()
@@ -194,7 +200,7 @@ class EpochSampler:
             self.epoch, self.done = self.epoch + 1, 0
 
 
-def _changes(before: dict[str, int], now: dict[str, int]) -> str:
+def changes(before: dict[str, int], now: dict[str, int]) -> str:
     """Say which shards differ, a few by name."""
     kinds = {
         "missing": [name for name in before if name not in now],

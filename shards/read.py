@@ -5,7 +5,6 @@ map-style dataset; ``MapStyle.sampler`` gives the order and the place to save. `
 both in one for programs without a loader. Nothing here needs torch, Ray, Blender or a GPU.
 """
 
-import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +16,8 @@ import structlog
 from pydantic import Field
 
 from shards.errors import SampleError, ShardError
-from shards.order import EpochSampler, OrderConfig
+from shards.follow import FollowingSampler
+from shards.order import EpochSampler, OrderConfig, hash_of
 from shards.reader import SampleReader
 from shards.store import StoreConfig
 from shards.view import Room, SampleView, ViewConfig, ViewedAs, view_sample
@@ -32,6 +32,10 @@ class StreamConfig(ViewConfig, OrderConfig):
     verify: bool = Field(default=True, description="compare each sample with its sha256")
     max_broken: int = Field(
         default=10, ge=0, description="broken samples that one process steps over before it stops"
+    )
+    follow: bool = Field(
+        default=False,
+        description="the RUN is still being built: shards that are finished join at each new epoch",
     )
     store: StoreConfig = StoreConfig()
 
@@ -72,7 +76,10 @@ class MapStyle:
             ShardError: if nothing is left to read, or a key is not in the index.
         """
         self.config = config or StreamConfig()
-        self.reader = SampleReader(run, verify=self.config.verify, store=self.config.store)
+        self.reader = SampleReader(
+            run, verify=self.config.verify, store=self.config.store, follow=self.config.follow
+        )
+        self._keys, self._where = (keys, where) if self.config.follow else (None, None)
         self.numbers = _select(self.reader, keys, where)
         self.broken: dict[str, str] = {}
         self._ahead: dict[int, bytes] = {}
@@ -91,6 +98,8 @@ class MapStyle:
         Raises:
             ShardError: if more samples are broken than ``max_broken``, or a shard is missing.
         """
+        if i >= len(self) and self.config.follow:
+            self.refresh()  # this worker is older than the epoch
         if not 0 <= i < len(self):  # a sequence has to end for ``for sample in dataset``
             raise IndexError(f"sample {i} of {len(self)} selected in {self.reader.run}")
         stand_in_for = ""
@@ -116,7 +125,11 @@ class MapStyle:
 
     def sampler(self, *, rank: int = 0, world: int = 1, batch_size: int = 1) -> EpochSampler:
         """Give the order for one rank and its place; see ``EpochSampler``."""
-        shards = self._shards()
+        if self.config.follow:
+            return FollowingSampler(
+                self, self.config, rank=rank, world=world, batch_size=batch_size
+            )
+        shards = self.shards()
         contents = {name: digest for name, _, digest in shards}
         whole = f"order 2, window {self.config.window_shards}, {contents}"
         sampler = EpochSampler(
@@ -131,7 +144,24 @@ class MapStyle:
         sampler.check = self.reader.check_shards
         return sampler
 
-    def _shards(self) -> list[tuple[str, int, int]]:
+    def refresh(self) -> None:
+        """Look for shards that were finished since; numbers that were given out stay valid.
+
+        Raises:
+            ShardError: if shards were withdrawn.
+        """
+        before = self.shards()
+        self.reader.refresh()
+        self.numbers = _select(self.reader, self._keys, self._where)
+        now = self.shards()
+        if now[: len(before)] != before:
+            lost = sorted({name for name, _, _ in before} - {name for name, _, _ in now})
+            raise ShardError(
+                f"{self.reader.run}: shards that were read from changed or were withdrawn "
+                f"({', '.join(lost) or 'their samples differ'}); start the stream again"
+            )
+
+    def shards(self) -> list[tuple[str, int, int]]:
         """List the shards in index order: name, selected samples, a hash of these."""
         columns = {n: np.array(self.reader.column(n))[self.numbers] for n in ("shard", "key")}
         sums = np.array(self.reader.column("sha256"))[self.numbers]
@@ -151,11 +181,6 @@ class MapStyle:
                 f"{self.reader.run}: {len(self.broken)} broken samples, more than "
                 f"max_broken={self.config.max_broken}: {', '.join(self.broken)}. The last: {error}"
             ) from error
-
-
-def hash_of(text: str) -> int:
-    """Hash a text to 60 bits."""
-    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,12 @@ class SampleReader:
     """
 
     def __init__(
-        self, run: Path | str, *, verify: bool = True, store: StoreConfig | None = None
+        self,
+        run: Path | str,
+        *,
+        verify: bool = True,
+        store: StoreConfig | None = None,
+        follow: bool = False,
     ) -> None:
         """Read the index.
 
@@ -30,6 +35,7 @@ class SampleReader:
             run: a RUN folder, or the URL of one (``s3://``, ``https://``, ...).
             verify: compare samples with their sha256.
             store: how to read from a URL.
+            follow: a local RUN is still being built; its finished shards count.
 
         Raises:
             ShardError: if the folder has no readable index.
@@ -40,15 +46,26 @@ class SampleReader:
         self.verify = verify
         self.connections = store.connections
         self._cache = SampleCache(store.cache, store.cache_mb * 1e6) if store.cache else None
+        self.follow = follow
+        self._table = self._load()
+        self.tombstones = Tombstones(self.store)
+
+    def refresh(self) -> None:
+        """Read the index again."""
+        self._table = self._load()
+
+    def _load(self) -> Any:
+        if self.follow and isinstance(self.store, LocalStore):
+            return index.committed_table(self.store.root)
         try:
             source = self.store.read("index.parquet")
         except Missing:
             raise ShardError(
                 f"{self.run}: has no index.parquet, so it is no finished RUN folder. If a build "
-                "was cut short, run the same command again; it ends with the index"
+                "was cut short, run the same command again; it ends with the index. If it is still "
+                "being built, read with follow"
             ) from None
-        self._table = index.table_of(source, f"{self.run}/index.parquet")
-        self.tombstones = Tombstones(self.store)
+        return index.table_of(source, f"{self.run}/index.parquet")
 
     def __len__(self) -> int:
         """Count the samples."""

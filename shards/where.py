@@ -6,6 +6,7 @@ passes no comparison with it.
 """
 
 import ast
+import functools
 import json
 import operator
 from collections.abc import Callable
@@ -41,7 +42,11 @@ def parse_where(text: str) -> Where:
             f"filter {text!r}: {error}; "
             "expected comparisons such as: motion > 0.05 and frames >= 24"
         ) from error
-    return lambda entry: _holds(tree, values_of(entry))
+    return functools.partial(_accepts, tree)
+
+
+def _accepts(tree: ast.expr, entry: IndexEntry) -> bool:
+    return _holds(tree, values_of(entry))
 
 
 def values_of(entry: IndexEntry) -> dict[str, Any]:

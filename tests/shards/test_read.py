@@ -303,6 +303,7 @@ def test_a_damaged_list_of_takedowns_stops_reading(own_run: Path) -> None:
 )
 def test_filters_are_text_over_scores(tiny_run: Path, text: str, law: Any) -> None:
     accept = parse_where(text)
+    accept = pickle.loads(pickle.dumps(accept))
     for entry in SampleReader(tiny_run).entries():
         assert accept(entry) == law(entry, json.loads(entry.scores)["motion"])
 
