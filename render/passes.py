@@ -5,7 +5,7 @@ barycentric weights, so its place at any other time is known too: flow needs no 
 less than half opaque are looked through.
 
 Depth and normals describe one image. Flow goes to the next and the previous image of the same
-sequence, camera motion included. Tracks follow points that are fixed to the surface.
+sequence, camera motion included; in a grid, of the same camera. Tracks follow points that are fixed to the surface.
 """
 
 from collections.abc import Sequence
@@ -161,7 +161,8 @@ class _Sequence:
         flow = np.zeros((len(met), 4), np.float32)
         hidden = np.zeros(len(met), np.uint8)
         for other, channel, bit in ((i + 1, 0, _HIDDEN_NEXT), (i - 1, 2, _HIDDEN_PREVIOUS)):
-            if not 0 <= other < self.frames:
+            # A grid goes through its times camera by camera: going back in time starts a new run.
+            if not 0 <= other < self.frames or (self.times[other] - self.times[i]) * (other - i) < 0:
                 hidden |= bit
                 continue
             time = int(self.times[other])

@@ -16,7 +16,7 @@ def use(engine: dict[str, Any]) -> str:
     Args:
         engine: ``engine`` (cycles, eevee, workbench), ``device``, ``samples`` (per rendered
             pixel), ``filter_width_px`` (of rendered pixels, or none for a box of one pixel),
-            ``denoiser``, bounces, ``seed``, ``threads``.
+            ``denoiser``, ``scrambling_distance``, bounces, ``seed``, ``threads``.
 
     Returns:
         The device in use: ``cpu``, or for example ``optix: NVIDIA H100``; with a warning after
@@ -46,9 +46,9 @@ def _set_cycles(cycles: Any, engine: dict[str, Any]) -> None:
         cycles.denoising_prefilter = "ACCURATE"
         cycles.denoising_quality = "HIGH"
         cycles.denoising_use_gpu = False
-    cycles.sampling_pattern = "AUTOMATIC"
+    cycles.sampling_pattern = "TABULATED_SOBOL"
     cycles.auto_scrambling_distance = False
-    cycles.scrambling_distance = 1.0
+    cycles.scrambling_distance = engine["scrambling_distance"]
     cycles.sample_offset = 0
     cycles.use_sample_subset = False
     cycles.pixel_filter_type = "BOX" if engine["filter_width_px"] is None else "BLACKMAN_HARRIS"

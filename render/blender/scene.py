@@ -53,7 +53,7 @@ def _set_output(scene: Any, job: dict[str, Any]) -> None:
     render.use_single_layer = False
     render.use_placeholder, render.use_overwrite = False, True
     render.dither_intensity = 0.0  # noise would differ between equal images
-    render.use_persistent_data = True
+    render.use_persistent_data = job.get("persistent_data", True)
     render.use_file_extension = False
     # Linear light, before the view transform: pixels are still to be weighed and added up.
     render.image_settings.file_format = "OPEN_EXR"
