@@ -5,8 +5,8 @@ All rows end in uint8 RGBA batches at the reader of a DataLoader with 2 workers,
 (a); the bare codec in a loop in 2 processes (b); litdata over the same WebP sheets (c), where it is
 installed: ``pip install --no-deps litdata lightning-utilities tifffile`` (its torchvision from PyPI
 does not load beside a CPU torch). The images are synthetic: smoothly shaded, textured, slightly
-grainy blobs that cover a quarter of the picture, which compress about as object renders do (30 kB
-per PNG).
+grainy blobs that cover a quarter of the picture and decode like the hardest renders; with ``--run``
+they are rendered ones.
 
 The rows take turns, and each ratio is the median over the rounds of the ratios within a round, so
 that a busy machine hits both sides alike.
@@ -29,7 +29,7 @@ import multiprocessing
 import tarfile
 import time
 from collections.abc import Iterator
-from itertools import chain, cycle, islice, repeat
+from itertools import chain, count, cycle, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,8 +40,10 @@ from PIL import Image
 
 from shards import index
 from shards.batches import SharedBatches
+from shards.manage import merge_runs
 from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import decode_sequence, parts_of
+from shards.view import SampleView
 from tests.bench.harness import Rate, arguments, rates_in_turn, report
 from tests.make_shards import SEQUENCES, make_run
 
@@ -54,31 +56,37 @@ LONG_RUN = 100_000
 def main() -> None:
     """Make the data, time every reader and print."""
     parser = arguments("Reading speed of shards.")
+    parser.add_argument("--run", type=Path, help="rendered samples to read; none: synthetic ones")
     parser.add_argument("--samples", type=int, default=8, help="different samples to make")
     parser.add_argument("--count", type=int, default=6, help="batches per row and round")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        runs = {
-            codec: make_run(
-                root / codec,
-                assets=given.samples,
-                clips=1,
-                frames=FRAMES,
-                size=SIZE,
-                per_shard=2,
-                texture=TEXTURE,
-                codec=codec,
-            )
-            for codec in ("webp", "fast")
-        }
+        given.run = given.run or make_run(
+            root / "drawn",
+            assets=given.samples,
+            clips=1,
+            frames=FRAMES,
+            size=SIZE,
+            per_shard=2,
+            texture=TEXTURE,
+        )
+        runs: dict[str, Path] = {"webp": root / "webp", "fast": root / "fast"}
+        merge_runs([given.run], runs["webp"], 2_000_000, None)
+        merge_runs([given.run], runs["fast"], 2_000_000, "fast")
+        shape = view_of(runs["webp"]).sequences["orbit"].images.shape
         rates, sizes = measure(runs, root, given)
         figures = named_figures(rates) | start_figures(runs["webp"], root / "long")
     rows = [(name, r.per_s * BATCH, r.cpu_ms / BATCH, sizes[name]) for name, r in rates.items()]
     header = ("reader", "samples/s", "CPU ms/sample", "kB/sample")
-    title = f"3 x {FRAMES} RGBA images of {SIZE}x{SIZE} px per sample, batches of {BATCH}"
+    title = f"3 x {shape[0]} RGBA images of {shape[1]}x{shape[2]} px per sample, batches of {BATCH}"
     report(title, header, rows, figures, given.json)
+
+
+def view_of(run: Path) -> SampleView:
+    """Read the first sample."""
+    return MapStyle(run, AS_STORED).view(0)
 
 
 def named_figures(rates: dict[str, Rate]) -> dict[str, float]:
@@ -185,11 +193,11 @@ def bare_codec(run: Path) -> Any:
 
     class Bare(IterableDataset[int]):
         def __iter__(self) -> Iterator[int]:
-            for count, sheets in enumerate(cycle(samples), start=1):
+            for number, sheets in enumerate(cycle(samples), start=1):
                 for data in sheets:
                     imagecodecs.webp_decode(data, hasalpha=True)
-                if count % BATCH == 0:
-                    yield count
+                if number % BATCH == 0:
+                    yield number
 
     return DataLoader(Bare(), batch_size=None, num_workers=WORKERS)
 
@@ -255,11 +263,13 @@ def litdata_loader(run: Path, folder: Path) -> Any:
         start_method="fork",
     )
 
+    shape = view_of(run).sequences["orbit"].images.shape
+
     class Decoded(litdata.StreamingDataset):
         def __getitem__(self, number: Any) -> Any:
             sheets = super().__getitem__(number)
             return {
-                name: imagecodecs.webp_decode(data, hasalpha=True).reshape(FRAMES, SIZE, SIZE, 4)
+                name: imagecodecs.webp_decode(data, hasalpha=True).reshape(shape)
                 for name, data in sheets.items()
             }
 
@@ -286,9 +296,11 @@ class Sheets:
 
 
 def stack_images(sample: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Put the 72 images of a sample into one array (t, h, w, 4) per sequence."""
+    """Put the images of a sample into one array (t, h, w, 4) per sequence."""
+    names = sorted(sample)
     return {
-        name: np.stack([sample[f"{name}.{i:03d}.png"] for i in range(FRAMES)]) for name in SEQUENCES
+        sequence: np.stack([sample[name] for name in names if name.startswith(f"{sequence}.")])
+        for sequence in SEQUENCES
     }
 
 
@@ -303,7 +315,7 @@ def write_png_tars(run: Path, into: Path) -> list[str]:
             for number in range(first, min(first + 2, len(reader))):
                 meta, members = reader.read(number)
                 for name, i, frame in chain.from_iterable(
-                    zip(repeat(s), range(FRAMES), decode_sequence(meta, members, s), strict=False)
+                    zip(repeat(s), count(), decode_sequence(meta, members, s), strict=False)
                     for s in SEQUENCES
                 ):
                     data = io.BytesIO()
