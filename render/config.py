@@ -15,7 +15,7 @@ PassName = Literal["depth", "normal", "flow", "index", "tracks", "joints"]
 # Samples per pixel and rays per silhouette pixel; measured in tests/bench/render.py.
 _SAMPLES: dict[Quality, int] = {"draft": 4, "standard": 16, "final": 32}
 _POINT_SAMPLES: dict[Quality, int] = {"draft": 8, "standard": 16, "final": 64}
-_COVERAGE_RAYS: dict[Quality, int] = {"draft": 64, "standard": 128, "final": 256}
+_COVERAGE_RAYS: dict[Quality, int] = {"draft": 32, "standard": 64, "final": 256}
 _ANTIALIASED_PX = 0.5  # from this filter radius on, samples are shared between pixels
 
 

@@ -5,7 +5,8 @@ barycentric weights, so its place at any other time is known too: flow needs no 
 less than half opaque are looked through.
 
 Depth and normals describe one image. Flow goes to the next and the previous image of the same
-sequence, camera motion included; in a grid, of the same camera. Tracks follow points that are fixed to the surface.
+sequence, camera motion included; in a grid, of the same camera. Tracks follow points that are
+fixed to the surface.
 """
 
 from collections.abc import Sequence
@@ -161,8 +162,7 @@ class _Sequence:
         flow = np.zeros((len(met), 4), np.float32)
         hidden = np.zeros(len(met), np.uint8)
         for other, channel, bit in ((i + 1, 0, _HIDDEN_NEXT), (i - 1, 2, _HIDDEN_PREVIOUS)):
-            # A grid goes through its times camera by camera: going back in time starts a new run.
-            if not 0 <= other < self.frames or (self.times[other] - self.times[i]) * (other - i) < 0:
+            if not self._joined(i, other):
                 hidden |= bit
                 continue
             time = int(self.times[other])
@@ -172,6 +172,15 @@ class _Sequence:
             flow[:, channel : channel + 2] = np.nan_to_num(pixels - self.centres[met])
             hidden |= np.where(visible, 0, bit).astype(np.uint8)
         return flow, hidden
+
+    def _joined(self, i: int, other: int) -> bool:
+        """Tell whether neighbours in the sequence belong together.
+
+        A grid goes through its times camera by camera, so going back in time starts a new run.
+        """
+        if not 0 <= other < self.frames:
+            return False
+        return (self.times[other] - self.times[i]) * (other - i) >= 0
 
     def _normals(self, i: int, met: np.ndarray, hits: Hits) -> Float32[np.ndarray, "r 3"]:
         """Return unit shading normals in the world, turned towards the camera."""

