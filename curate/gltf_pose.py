@@ -18,7 +18,7 @@ from curate.rotations import compose
 from render.visible import every_nth, outermost
 
 _BLOCK = 1 << 19  # matrices held at a time: 64 MB
-_CHUNK = 512  # vertices skinned together: few joints move one stretch of a mesh
+_CHUNK = 256  # vertices skinned together: few joints move one stretch of a mesh
 _PATHS = ("translation", "rotation", "scale")
 
 
@@ -28,7 +28,7 @@ class _Piece:
 
     Attributes:
         body: index of the body whose they are.
-        start: column of the result where they begin.
+        place: columns of the result that they fill, (n,).
         points: (n, 3) and targets (t, n, 3), y up.
         used: the binding's columns that move any of them, (j,); None for a rigid body.
         share: (n, j) weights of those.
@@ -36,7 +36,7 @@ class _Piece:
     """
 
     body: int
-    start: int
+    place: np.ndarray
     points: np.ndarray
     targets: np.ndarray
     used: np.ndarray | None
@@ -108,7 +108,7 @@ class GltfScene:
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
                 for piece in self._pieces[step]:
-                    found[piece.start : piece.start + len(piece.points), at] = poser.pose(piece)
+                    found[piece.place, at] = poser.pose(piece)
         return found.swapaxes(0, 1)
 
     def extremes(self, clip: int, times_s: np.ndarray) -> np.ndarray:
@@ -160,10 +160,11 @@ class GltfScene:
         for number, body in enumerate(self._bodies):
             picked = np.arange(-before % step, len(body.points), step)
             before += len(body.points)
+            order = _neighbours(body, picked)
             for at in range(0, len(picked), _CHUNK):
-                some = picked[at : at + _CHUNK]
-                yield _piece(number, body, start, some)
-                start += len(some)
+                some = order[at : at + _CHUNK]
+                yield _piece(number, body, start + some, picked[some])
+            start += len(picked)
 
     def _poses(self, clip: int, times_s: np.ndarray) -> Iterator[tuple[slice, "_Poser"]]:
         """Pose the nodes at some of the times after the other, as memory allows."""
@@ -210,11 +211,22 @@ class GltfScene:
         return worlds
 
 
-def _piece(number: int, body: Body, start: int, some: np.ndarray) -> _Piece:
+def _neighbours(body: Body, picked: np.ndarray) -> np.ndarray:
+    """Order vertices so that those of the same joints come together, (n,)."""
+    if body.binding is None:
+        return np.arange(len(picked))
+    numbers, weights = body.binding.numbers[picked], body.binding.weights[picked]
+    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :2]
+    first, second = np.take_along_axis(numbers, strongest, axis=1).T
+    second = np.where(np.take_along_axis(weights, strongest, axis=1)[:, 1] > 0, second, first)
+    return np.lexsort((second, first))
+
+
+def _piece(number: int, body: Body, place: np.ndarray, some: np.ndarray) -> _Piece:
     points, targets = body.points[some], body.targets[:, some]
     whole = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     if body.binding is None:
-        return _Piece(number, start, points, targets, None, np.zeros((len(points), 0)), whole)
+        return _Piece(number, place, points, targets, None, np.zeros((len(points), 0)), whole)
     numbers, weights = body.binding.numbers[some], body.binding.weights[some]
     used, columns = np.unique(numbers, return_inverse=True)
     columns = columns.reshape(numbers.shape)
@@ -224,7 +236,7 @@ def _piece(number: int, body: Body, start: int, some: np.ndarray) -> _Piece:
     busy = share.any(axis=0)
     used, share = used[busy], share[:, busy]
     lever = (share[:, :, None] * whole[:, None]).reshape(len(points), -1)
-    return _Piece(number, start, points, targets, used, share, lever)
+    return _Piece(number, place, points, targets, used, share, lever)
 
 
 class _Poser:
