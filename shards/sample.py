@@ -2,8 +2,8 @@
 
 In a shard a sample is a run of tar members that share the key ``<uid>-<clip index>``:
 ``KEY.json`` (``SampleMeta``), then ``KEY.<sequence>.<pass>.<ext>``; the extension names the codec
-(``shards.codec``). ``shards/SCHEMA.md`` documents all of it. A change of meaning or of a
-required field raises ``SCHEMA_VERSION``.
+(``shards.codec``). ``shards/SCHEMA.md`` documents all of it. A new field or
+another meaning raises ``SCHEMA_VERSION``; older documents are read with the defaults of new fields.
 """
 
 import io
@@ -23,7 +23,7 @@ from shards.config import Config
 from shards.errors import SampleError
 from shards.files import dump_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+-[0-9]{3,}")
 
@@ -98,7 +98,7 @@ class SequenceMeta(Config):
     width: int = Field(ge=1, description="of one image, pixels")
     height: int = Field(ge=1)
     layout: tuple[int, int] = Field(description="rows, columns of a sheet, filled row by row")
-    passes: tuple[str, ...] = Field(description="the members KEY.<sequence>.<pass>.webp")
+    passes: tuple[str, ...] = Field(description="the members KEY.<sequence>.<pass>.<ext>")
     times_s: tuple[float, ...] = Field(description="seconds from the start of the clip")
     azimuth_deg: tuple[float, ...] = Field(
         description="0 = the front, counter-clockwise from above"

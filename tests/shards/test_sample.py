@@ -1,18 +1,28 @@
+import dataclasses
 import io
 import json
 import tarfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.codec import clear_hidden_colour
 from shards.errors import SampleError
+from shards.files import dump_json
+from shards.index import IndexEntry, read_entries
 from shards.sample import (
     SCHEMA_VERSION,
+    ArrayMeta,
+    AssetMeta,
+    ClipMeta,
     SampleMeta,
+    SequenceMeta,
+    WorldMeta,
     decode_sequence,
     members_of,
     motion_magnitude,
@@ -20,7 +30,7 @@ from shards.sample import (
     sample_key,
     sample_to_tar,
 )
-from tests.make_shards import make_sample, pack_sample
+from tests.make_shards import make_run, make_sample, pack_sample
 
 META, IMAGES = make_sample("blob00", 0, frames=3, size=8)
 PACKED = pack_sample(META, IMAGES)
@@ -154,3 +164,35 @@ def test_over_white_shows_white_where_nothing_is() -> None:
 
 def test_keys_hold_uid_and_clip() -> None:
     assert sample_key("fox", 7) == "fox-007"
+
+
+def test_a_document_of_version_1_is_read_as_it_was_meant() -> None:
+    old = META.model_dump(mode="json")
+    for name in ("arrays", "joints", "time_axis_s"):
+        del old[name]
+    for name in ("root_motion", "drift_times_s", "drift"):
+        del old["world"][name]
+    old["schema_version"] = 1
+    read = SampleMeta.parse(dump_json(old), "here")
+    assert read == META.model_copy(update={"schema_version": 1})
+    members = members_of(PACKED, "here")
+    for name, frames in IMAGES.items():
+        np.testing.assert_array_equal(decode_sequence(read, members, name), frames)
+
+
+def test_the_schema_document_names_every_field_and_the_version() -> None:
+    text = (Path(__file__).parents[2] / "shards" / "SCHEMA.md").read_text()
+    assert f"Version {SCHEMA_VERSION} of samples" in text
+    for model in (SampleMeta, AssetMeta, ClipMeta, WorldMeta, SequenceMeta, ArrayMeta):
+        for field in model.model_fields:
+            assert f"`{field}`" in text, field
+    for field in dataclasses.fields(IndexEntry):
+        assert f"`{field.name}`" in text, field.name
+
+
+def test_an_index_from_before_the_asset_hash_is_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", assets=1, clips=2, frames=1, size=4)
+    path = run / "index.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["asset_sha256"]), path)
+    assert [entry.asset_sha256 for entry in read_entries(path)] == ["", ""]
