@@ -5,6 +5,7 @@ from typing import Any
 from render.paths import Frame
 from render.session import RenderedClip
 from shards.arrays import ARRAY_EXT, StoredArray, encode_array
+from shards.codec import Codec
 from shards.sample import (
     ArrayMeta,
     AssetMeta,
@@ -12,7 +13,7 @@ from shards.sample import (
     SampleMeta,
     SequenceMeta,
     WorldMeta,
-    encode_sequences,
+    encode_members,
     motion_magnitude,
     sample_key,
     sample_to_tar,
@@ -20,7 +21,12 @@ from shards.sample import (
 
 
 def pack(
-    asset: AssetMeta, clip: ClipMeta, frame: Frame, rendered: RenderedClip, extras: dict[str, Any]
+    asset: AssetMeta,
+    clip: ClipMeta,
+    frame: Frame,
+    rendered: RenderedClip,
+    extras: dict[str, Any],
+    codec: Codec = "webp",
 ) -> tuple[SampleMeta, bytes]:
     """Encode a clip's sequences and describe them.
 
@@ -30,11 +36,12 @@ def pack(
         frame: normalisation and camera distance that the clip was rendered with.
         rendered: images, views and lights.
         extras: further fields of ``SampleMeta``: scores, warnings, versions, fingerprint.
+        codec: of the images.
 
     Returns:
         The document and the sample as a run of tar members.
     """
-    sheets = encode_sequences(rendered.images)
+    members, layouts = encode_members(rendered.images, codec)
     arrays = _arrays(rendered)
     extras = extras | {"warnings": (*extras.get("warnings", ()), *rendered.passes.warnings)}
     magnitude = None
@@ -46,7 +53,7 @@ def pack(
         clip=clip,
         world=_world(frame, rendered),
         sequences={
-            name: _describe(rendered, name, sheets[name][1], frame) for name in rendered.images
+            name: _describe(rendered, name, layouts[name], frame) for name in rendered.images
         },
         arrays={
             name: ArrayMeta(
@@ -63,7 +70,6 @@ def pack(
         lights=tuple(rendered.lights),
         **extras,
     )
-    members = {f"{name}.rgba": data for name, (data, _) in sheets.items()}
     members |= {f"{name}.{ARRAY_EXT}": encode_array(array.values) for name, array in arrays.items()}
     return meta, sample_to_tar(meta, members)
 
