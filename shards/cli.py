@@ -12,6 +12,7 @@ from shards import cli_manage
 from shards.check import CheckReport, check_run
 from shards.errors import Orbit4dError
 from shards.read import SampleReader
+from shards.where import parse_where
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Look into shards and check them."
@@ -40,27 +41,34 @@ def check(run: RunFolder) -> None:
 def list_samples(
     run: RunFolder,
     limit: Annotated[int, typer.Option(min=0, help="Print so many at most; 0: all.")] = 0,
+    where: Annotated[
+        str, typer.Option(help="Only samples whose scores fit, as in: motion > 0.05")
+    ] = "",
 ) -> None:
     """List the samples: key, shard, size, frames per sequence and motion magnitude m.
 
-    m is the stored sum over pixels and RGB of squared differences, mean over frames.
+    m is the stored sum over pixels and RGB of squared differences, mean over frames. Samples that
+    were taken down are marked.
     """
     try:
         reader = SampleReader(run)
+        accept = parse_where(where) if where else None
+        names = reader.tombstones.names
+        chosen = [entry for entry in reader.entries() if accept is None or accept(entry)]
     except Orbit4dError as error:
         _fail(error)
     table = Table("key", "shard", box=None, pad_edge=False)
     for name in ("kB", "frames", "m"):
         table.add_column(name, justify="right")
-    shown = len(reader) if limit == 0 else min(limit, len(reader))
-    for i in range(shown):
-        entry = reader.entry(i)
+    for entry in chosen[: limit or None]:
         m = "-" if entry.motion_magnitude is None else f"{entry.motion_magnitude:.1f}"
-        table.add_row(entry.key, entry.shard, f"{entry.length / 1000:.1f}", str(entry.frames), m)
+        key = entry.key + (" (taken down)" if {entry.key, entry.uid} & names.keys() else "")
+        table.add_row(key, entry.shard, f"{entry.length / 1000:.1f}", str(entry.frames), m)
     console = _console()
     console.print(table)
-    size = sum(reader.column("length")) / 1e6
-    console.print(f"{shown} of {len(reader)} samples shown, {size:.1f} MB in all", highlight=False)
+    shown, size = len(chosen[: limit or None]), sum(entry.length for entry in chosen) / 1e6
+    of = f"{len(chosen)} samples" if where else f"{len(reader)} samples"
+    console.print(f"{shown} of {of} shown, {size:.1f} MB in all", highlight=False)
 
 
 def _print_check(report: CheckReport) -> None:

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from shards import index
 from shards.cli import app
+from shards.tombstones import add_tombstones
 from tests.make_shards import make_run
 
 
@@ -38,6 +39,19 @@ def test_ls_lists_keys_sizes_frames_and_m(tiny_run: Path) -> None:
     status, text = invoke("ls", tiny_run, "--limit", 1)
     assert "blob00-000" in text
     assert "blob00-001" not in text
+
+
+def test_ls_filters_and_marks_what_was_taken_down(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", assets=2, clips=2, frames=1, size=4)
+    add_tombstones(run, {"blob01": ""})
+    status, text = invoke("ls", run, "--where", "clip_index == 1")
+    assert status == 0
+    assert "blob01-001 (taken down)" in text
+    assert "blob00-001 (" not in text
+    assert "2 of 2 samples shown" in text
+    status, text = invoke("ls", run, "--where", "clip_index")
+    assert status == 1
+    assert "expected comparisons such as" in text
 
 
 @pytest.mark.parametrize("verb", ["check", "ls"])
