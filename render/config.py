@@ -6,7 +6,9 @@ from pydantic import Field
 
 from render.lights import LightConfig
 from render.paths import SequenceConfig
+from render.qa import QaConfig
 from render.runner import WorkerConfig
+from shards.codec import Codec
 from shards.config import Config
 
 Quality = Literal["draft", "standard", "final"]
@@ -94,6 +96,8 @@ class RenderConfig(Config):
     passes: tuple[PassName, ...] = Field(
         default=(), description="beside rgba: depth, normal, flow, index, tracks, joints"
     )
+    codec: Codec = Field(default="webp", description="of the images: webp, fast, png, lossy")
+    qa: QaConfig = QaConfig()
 
 
 class LimitConfig(Config):

@@ -44,7 +44,7 @@ class Passes:
     sequences: dict[str, dict[str, StoredArray]]
     clip: dict[str, StoredArray]
     joints: JointsMeta | None
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def compute(shoot: Shoot, names: Sequence[PassName]) -> Passes:
         clip["joints.points"] = StoredArray(
             _stored_world(shoot.frame, base).astype(np.float32), "sides of the unit cube"
         )
-    return Passes(sequences, clip, joints, tuple(warnings))
+    return Passes(sequences, clip, joints, warnings)
 
 
 def _stored_world(frame: Frame, base: Float64[np.ndarray, "m n 3"]) -> np.ndarray:

@@ -36,6 +36,7 @@ class WorkerConfig(Config):
 
     memory_max_mb: int = Field(default=6000, ge=100, description="resident; above, it is killed")
     recycle_after_requests: int = Field(default=2000, ge=1, description="then a fresh process")
+    recycle_after_errors: int = Field(default=10, ge=1, description="requests that failed in it")
     recycle_above_mb: int = Field(default=2500, ge=300, description="resident, between requests")
     start_timeout_s: float = Field(default=120.0, gt=0)
 
@@ -82,7 +83,7 @@ class BlenderProcess:
         self.blender_version = ""
         self.started = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._requests = 0
+        self._requests = self._errors = 0
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -108,6 +109,7 @@ class BlenderProcess:
             self._process.stdin.flush()
         answer = self._wait(request["op"], timeout_s)
         if not answer["ok"]:
+            self._errors += 1
             raise BlenderFault(answer["kind"], answer["error"], self.log_tail())
         return answer
 
@@ -121,9 +123,10 @@ class BlenderProcess:
         return self._process.pid if self._process is not None and self.is_running() else None
 
     def recycle_if_due(self) -> None:
-        """End the process if it is old or large; call this between assets."""
+        """End the process if it is old, large or often failed; call this between assets."""
         if self.is_running() and (
             self._requests >= self.config.recycle_after_requests
+            or self._errors >= self.config.recycle_after_errors
             or self._resident_mb() > self.config.recycle_above_mb
         ):
             self.kill()
@@ -177,7 +180,7 @@ class BlenderProcess:
                 env=environment,
                 start_new_session=True,  # its own group, so that a kill reaches its children
             )
-        self._buffer, self._requests = b"", 0
+        self._buffer, self._requests, self._errors = b"", 0, 0
         self.started += 1
         self.blender_version = self._wait("start", self.config.start_timeout_s)["blender"]
 

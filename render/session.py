@@ -18,6 +18,7 @@ from render.film import develop, read_exr
 from render.lights import ambient_radiance, draw_lights, light_file
 from render.passes import Passes, Shoot, compute
 from render.paths import Frame, ImageKey, Views, image_times, views
+from render.qa import Evidence, count_fireflies, projected_box
 from render.runner import BlenderProcess
 from render.surface import Surface
 from shards.camera import intrinsics
@@ -71,7 +72,10 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class RenderedClip:
-    """All sequences of a clip: RGBA images, views, and the light draw they share."""
+    """All sequences of a clip: RGBA images, views, and the light draw they share.
+
+    ``evidence`` is what ``render.qa`` judges beside the images.
+    """
 
     images: dict[str, Frames]
     views: dict[str, Views]
@@ -81,6 +85,7 @@ class RenderedClip:
     seconds: float
     passes: Passes
     device: str
+    evidence: Evidence
 
 
 class BlenderSession:
@@ -193,15 +198,20 @@ class BlenderSession:
             k = intrinsics(sequences.camera.fov_deg, sequences.width, sequences.height)
             developed = {key: _develop(shot, surface, engine, k) for key, shot in shots.items()}
             images = {
-                name: np.stack([developed[key] for key in views_.image_keys()])
+                name: np.stack([developed[key].image for key in views_.image_keys()])
                 for name, views_ in layout.items()
             }
+            evidence = _evidence(layout, developed, surface)
             shoot = Shoot(
                 surface, frame, layout, images, k, answer["joints"], (seed, uid, clip_index)
             )
             passes = compute(shoot, config.passes)
+            if "; " in answer["device"]:  # not the device that was asked for
+                passes.warnings.append(answer["device"])
         seconds = answer["seconds"] + time.monotonic() - started
-        return RenderedClip(images, layout, times_s, k, lights, seconds, passes, answer["device"])
+        return RenderedClip(
+            images, layout, times_s, k, lights, seconds, passes, answer["device"], evidence
+        )
 
     def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         if self._opened_in != self.process.started or not self.process.is_running():
@@ -236,8 +246,19 @@ def _shots(layout: dict[str, Views], frame: Frame, folder: Path) -> dict[ImageKe
     return shots
 
 
-def _develop(shot: _Shot, surface: Surface, engine: EngineConfig, k: np.ndarray) -> np.ndarray:
-    """Turn what Blender wrote into an image: uint8 (h, w, 4)."""
+@dataclass(frozen=True, slots=True)
+class _Developed:
+    """An image, and what only its linear pixels and the surface could tell of it."""
+
+    image: np.ndarray  # uint8 (h, w, 4)
+    box: np.ndarray  # (4,) see ``Evidence.boxes``
+    not_finite: int
+    fireflies: int
+    visible: int
+
+
+def _develop(shot: _Shot, surface: Surface, engine: EngineConfig, k: np.ndarray) -> _Developed:
+    """Turn what Blender wrote into an image, and look at it on the way."""
     coverage = None
     if engine.coverage_rays and surface.complete:
         rays = surface.rays(shot.time_index)
@@ -246,4 +267,29 @@ def _develop(shot: _Shot, surface: Surface, engine: EngineConfig, k: np.ndarray)
             count=engine.coverage_rays,
         )  # fmt: skip
     linear = read_exr(shot.file)
-    return develop(linear, engine.supersampling, engine.filter_width_px, coverage)
+    broken = ~np.isfinite(linear).all(axis=-1)
+    linear[broken] = 0.0  # counted; the filter would spread them over their neighbours
+    return _Developed(
+        develop(linear, engine.supersampling, engine.filter_width_px, coverage),
+        projected_box(surface.drawn_points(shot.time_index), k, shot.base_pose),
+        int(broken.sum()),
+        count_fireflies(linear),
+        int((linear[..., 3] > 0).sum()),
+    )
+
+
+def _evidence(
+    layout: dict[str, Views], developed: dict[ImageKey, _Developed], surface: Surface
+) -> Evidence:
+    """Add up what was seen of all images; one that several sequences share counts once."""
+    return Evidence(
+        not_finite=sum(one.not_finite for one in developed.values()),
+        fireflies=sum(one.fireflies for one in developed.values()),
+        visible=sum(one.visible for one in developed.values()),
+        boxes={
+            name: np.stack([developed[key].box for key in views_.image_keys()])
+            for name, views_ in layout.items()
+        },
+        complete=surface.complete,
+        opaque=surface.opaque,
+    )

@@ -74,6 +74,7 @@ class Surface:
         starts = sorted(int(file.stem.split("-")[1]) for file in folder.glob("topology-*.npz"))
         self._topologies = {start: Topology(folder / f"topology-{start}.npz") for start in starts}
         self._rays: dict[int, _Rays] = {}
+        self._drawn: tuple[int, np.ndarray] | None = None
 
     @property
     def one_topology(self) -> bool:
@@ -93,6 +94,15 @@ class Surface:
         """Return the vertices at a time, normalised."""
         raw = np.load(self.folder / f"points-{time_index}.npy").astype(np.float64)
         return ((raw + self.offset) * self.scale).astype(np.float32)
+
+    def drawn_points(self, time_index: int) -> Float32[np.ndarray, "n 3"]:
+        """Return the vertices that triangles use; the last time asked for stays in memory."""
+        if self._drawn is None or self._drawn[0] != time_index:
+            points = self.points(time_index)
+            used = np.zeros(len(points), bool)
+            used[self.topology(time_index).triangles.ravel()] = True
+            self._drawn = (time_index, points[used])
+        return self._drawn[1]
 
     def corner_normals(self, time_index: int) -> Float32[np.ndarray, "c 3"]:
         """Return the shading normals of face corners at a time; not of unit length."""

@@ -88,7 +88,8 @@ class _ClipRecorder:
         options.restore_first_anim = False  # leave every property at the value in the file
 
     def gather_import_animation_after_hook(self, index: int, track: str, gltf: Any) -> None:
-        bindings = tuple(Binding(owner, action, slot) for owner, action, slot in gltf.needs_stash)
+        # (owner, action, slot); before Blender 4.4 without the slot
+        bindings = tuple(Binding(*entry, *[None] * (3 - len(entry))) for entry in gltf.needs_stash)
         self.clips[index] = (track, bindings)
 
 
@@ -185,14 +186,13 @@ def _bindings_of(action: Any, owners: list[Any]) -> tuple[Binding, ...]:
     for owner in owners:
         for slot in _slots_in_use(action, owner):
             found.setdefault(owner.as_pointer(), Binding(owner, action, slot))
-    pairs = [
-        (owner, slot)
-        for slot in getattr(action, "slots", ())
-        for owner in owners
-        if slot.target_id_type == owner.id_type
-    ]
+    if hasattr(action, "slots"):
+        targets = [(slot, slot.target_id_type) for slot in action.slots]
+    else:  # before Blender 4.4
+        targets = [(None, action.id_root)]
+    pairs = [(owner, slot) for slot, kind in targets for owner in owners if kind == owner.id_type]
     for owner, slot in pairs:
-        if slot.identifier[2:] == owner.name:
+        if slot is not None and slot.identifier[2:] == owner.name:
             found.setdefault(owner.as_pointer(), Binding(owner, action, slot))
     if not found:
         for owner, slot in pairs:

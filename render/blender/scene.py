@@ -55,6 +55,8 @@ def _set_output(scene: Any, job: dict[str, Any]) -> None:
     render.dither_intensity = 0.0  # noise would differ between equal images
     render.use_persistent_data = job.get("persistent_data", True)
     render.use_file_extension = False
+    if hasattr(render.image_settings, "media_type"):  # Blender 5.0 keeps films apart
+        render.image_settings.media_type = "IMAGE"
     # Linear light, before the view transform: pixels are still to be weighed and added up.
     render.image_settings.file_format = "OPEN_EXR"
     render.image_settings.color_mode = "RGBA"

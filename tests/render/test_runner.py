@@ -89,6 +89,24 @@ def test_a_refused_file_and_a_python_error_leave_the_process_alive(
     assert blender.started == 1
 
 
+def test_recycling_by_errors_and_memory(cube: Path) -> None:
+    with BlenderProcess(WorkerConfig(recycle_after_errors=2), [cube.parent]) as blender:
+        for errors in (1, 2):
+            with pytest.raises(BlenderFault, match="AssertionError"):
+                blender.call({"op": "render"}, 60)  # no asset is open
+            blender.recycle_if_due()
+            assert blender.is_running() == (errors < 2)
+        assert blender.started == 1
+    with BlenderProcess(WorkerConfig(recycle_above_mb=300), [cube.parent]) as blender:
+        blender.call(load(cube), 60)
+        small = blender.config.model_copy(update={"recycle_above_mb": 1})
+        blender.recycle_if_due()
+        assert blender.is_running()
+        blender.config = small
+        blender.recycle_if_due()
+        assert not blender.is_running()
+
+
 def test_recycling_by_age(cube: Path) -> None:
     with BlenderProcess(WorkerConfig(recycle_after_requests=1), [cube.parent]) as blender:
         blender.call(load(cube), 60)

@@ -257,6 +257,7 @@ def test_a_blend_files_own_render_settings_do_not_count(
         "    bpy.data.objects.remove(o)\n"
         "scene = bpy.context.scene\n"
         "r = scene.render\n"
+        "if hasattr(r.image_settings, 'media_type'): r.image_settings.media_type = 'VIDEO'\n"
         "r.image_settings.file_format = 'FFMPEG'\n"
         "r.resolution_percentage, r.film_transparent, r.use_border = 50, False, True\n"
         "scene.view_settings.view_transform = 'AgX'\n"
