@@ -64,6 +64,8 @@ def pack(
             )
             for name, array in arrays.items()
         },
+        objects=rendered.passes.objects,
+        materials=rendered.passes.materials,
         joints=rendered.passes.joints,
         time_axis_s=tuple(rendered.times_s.tolist()) if rendered.passes.clip else (),
         motion_magnitude=magnitude,

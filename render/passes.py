@@ -38,12 +38,15 @@ class Passes:
         sequences: sequence -> pass -> array with one entry per image.
         clip: ``tracks.points``, ``tracks.colour``, ``tracks.bone``, ``joints.points``.
         joints: names and parents, None where there is no rig.
+        objects, materials: names behind ``index``; none where it was not asked for.
         warnings: what could not be computed, and why.
     """
 
     sequences: dict[str, dict[str, StoredArray]]
     clip: dict[str, StoredArray]
     joints: JointsMeta | None
+    objects: tuple[str, ...]
+    materials: tuple[str, ...]
     warnings: list[str]
 
 
@@ -98,7 +101,10 @@ def compute(shoot: Shoot, names: Sequence[PassName]) -> Passes:
         clip["joints.points"] = StoredArray(
             _stored_world(shoot.frame, base).astype(np.float32), "sides of the unit cube"
         )
-    return Passes(sequences, clip, joints, warnings)
+    named = "index" in wanted
+    objects = tuple(shoot.surface.objects) if named else ()
+    materials = tuple(about["name"] for about in shoot.surface.materials) if named else ()
+    return Passes(sequences, clip, joints, objects, materials, warnings)
 
 
 def _stored_world(frame: Frame, base: Float64[np.ndarray, "m n 3"]) -> np.ndarray:

@@ -159,6 +159,8 @@ class SampleMeta(Config):
         default_factory=dict,
         description="further members: '<sequence>.<pass>', 'tracks.<name>', 'joints.points'",
     )
+    objects: tuple[str, ...] = Field(default=(), description="names behind '<sequence>.index'")
+    materials: tuple[str, ...] = Field(default=(), description="names behind '<sequence>.index'")
     joints: JointsMeta | None = None
     time_axis_s: tuple[float, ...] = Field(
         default=(), description="seconds; the first axis of 'tracks.points' and 'joints.points'"

@@ -80,6 +80,8 @@ def test_objects_have_their_own_index(cubes: tuple[RenderedClip, Frame]) -> None
     assert set(np.unique(index[..., 0])) == {0, 1, 2}
     assert len(set(np.unique(index[..., 1])) - {0}) >= 3  # materials of several faces
     assert len(set(middle) - {0}) >= 1
+    assert clip.passes.objects == ("still", "mover")
+    assert len(clip.passes.materials) == 12
 
 
 def test_normals_are_the_faces_own(cubes: tuple[RenderedClip, Frame]) -> None:
