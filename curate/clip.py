@@ -20,6 +20,7 @@ from curate.sources import Source
 from curate.view import AssetView
 from render.pack import pack
 from render.paths import Frame, draw_cameras, fit, image_times
+from render.qa import findings
 from render.session import BlenderSession, RenderedClip, Unusable
 from shards.config import digest_of
 from shards.errors import AssetError
@@ -173,7 +174,7 @@ class ClipRoad:
             self.config.seed,
         )  # fmt: skip
         self.fields["render_s"] = rendered.seconds
-        if (decision := _blank(rendered)) is not None:
+        if (decision := self._look_at(rendered, follows=frame.drift is not None)) is not None:
             return rejection("render", decision)
         started = time.monotonic()
         clip = ClipMeta(
@@ -183,18 +184,33 @@ class ClipRoad:
             window_start_s=window_s[0],
             window_stop_s=window_s[1],
         )
+        scores = (*ledger.SCORES, *ledger.QA)
         extras = {
-            "scores": {name: self.fields[name] for name in ledger.SCORES if name in self.fields},
+            "scores": {name: self.fields[name] for name in scores if name in self.fields},
             "warnings": tuple(warnings),
             "versions": dict(self.job.versions),
             "fingerprint": fingerprint,
         }
-        meta, run = pack(self.about, clip, frame, rendered, extras)
+        codec = self.config.render.codec
+        meta, run = pack(self.about, clip, frame, rendered, extras, codec)
         write_atomic(self.job.staging / f"{key}.tar", run)
         self.fields["encode_s"] = time.monotonic() - started
         magnitude = meta.motion_magnitude
         self.fields["motion_magnitude"] = magnitude.pixel_sum if magnitude else None
         return kept
+
+    def _look_at(self, rendered: RenderedClip, follows: bool) -> Decision | None:
+        """Check the images; all values go on record, and the first fault is the verdict."""
+        found = findings(
+            rendered.images, rendered.views, rendered.evidence, self.config.render.qa, follows
+        )
+        self.fields |= {
+            one.rule: round(one.value, _SCORE_DECIMALS) for one in found if np.isfinite(one.value)
+        }
+        fault = next((one for one in found if one.is_fault), None)
+        if fault is None:
+            return None
+        return Decision(fault.rule, fault.value, fault.limit, fault.unit, fault.sentence)
 
     def _open(self) -> list[str]:
         """Open the asset in Blender, if it isn't; returns all warnings, its own included."""
@@ -228,14 +244,3 @@ def _refuse_non_finite(points: np.ndarray) -> None:
         raise AssetError(
             "the posed geometry holds NaN or infinite positions", rule="not_finite", stage="probe"
         )
-
-
-def _blank(rendered: RenderedClip) -> Decision | None:
-    """Reject a clip of which most images show nothing, as with a material that is all clear."""
-    images = [image for frames in rendered.images.values() for image in frames]
-    share = float(np.mean([not image[..., 3].any() for image in images]))
-    if share <= 0.5:
-        return None
-    return Decision(
-        "blank_images", share, 0.5, "share of images", f"{share:.0%} of the images show nothing"
-    )

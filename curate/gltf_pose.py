@@ -73,6 +73,9 @@ class GltfScene:
         self.vertices = sum(len(body.points) for body in self._bodies)
         self.triangles = sum(body.triangles for body in self._bodies)
         self._needed, self._column, self._levels = self._plan()
+        rest = (self._tree.translation, self._tree.rotation, self._tree.scale)
+        with np.errstate(all="ignore"):
+            self._rest = compose(*(values[self._needed] for values in rest))
         self._tracks: tuple[int, list[Tracks]] = (-1, [])
         self._pieces: dict[int, list[_Piece]] = {}
 
@@ -201,7 +204,7 @@ class GltfScene:
                 at = place[group.nodes]
                 own[group.path][:, at[at >= 0]] = value[:, at >= 0]
         local = np.empty((count, len(needed), 4, 4))
-        local[:] = compose(*(rest[path][needed] for path in _PATHS))
+        local[:] = self._rest
         local[:, self._column[moved]] = compose(*(own[path] for path in _PATHS))
         local[..., 1, 3] += tree.lift[needed]
         worlds = np.empty((count, len(needed) + 1, 4, 4))

@@ -61,6 +61,21 @@ SCHEMA = pa.schema(
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
         ("root_motion", pa.string()),  # what the camera does about drift: keep, remove, follow
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
+        # checks of render.qa; null unless rendered in the run that judged
+        ("qa_not_finite", pa.float64()),  # rendered pixels that are NaN or infinite
+        ("blank_images", pa.float64()),  # share of images that show nothing
+        ("qa_black", pa.float64()),  # share of images that are black where they show anything
+        ("qa_magenta", pa.float64()),  # share of visible pixels in the missing-texture colour
+        ("qa_flat", pa.float64()),  # share of images of one single colour
+        ("qa_same_views", pa.float64()),  # share of orbit images equal to the first
+        ("qa_frozen", pa.float64()),  # share of pairs, same camera and other time, that are equal
+        ("qa_border", pa.float64()),  # images that touch the border
+        ("qa_outside", pa.float64()),  # px by which images reach beyond the projected geometry
+        ("qa_missing", pa.float64()),  # share of the projected box's side that is not seen
+        (
+            "qa_fireflies",
+            pa.float64(),
+        ),  # share of visible pixels far brighter than their neighbours
         # provenance
         ("source", pa.string()),
         ("format", pa.string()),
@@ -84,6 +99,20 @@ SCHEMA = pa.schema(
 )
 
 _BLANK = dict.fromkeys(SCHEMA.names)  # parts of an older version may lack columns
+
+QA = (
+    "qa_not_finite",
+    "blank_images",
+    "qa_black",
+    "qa_magenta",
+    "qa_flat",
+    "qa_same_views",
+    "qa_frozen",
+    "qa_border",
+    "qa_outside",
+    "qa_missing",
+    "qa_fireflies",
+)
 
 SCORES = (
     "motion",
