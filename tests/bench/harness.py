@@ -112,6 +112,7 @@ def rates_in_turn(
     cpus: dict[str, list[float]] = {name: [] for name in readers}
     for _ in range(rounds):
         for name, iterator in iterators.items():
+            settle()
             for _ in islice(iterator, skip):
                 pass
             start, cpu = time.perf_counter(), cpu_seconds()
@@ -128,6 +129,18 @@ def rates_in_turn(
         )
         for name in readers
     }
+
+
+def settle(at_most_s: float = 10.0) -> None:
+    """Wait until what the last reader's workers fetched ahead is done: it is not the next one's."""
+    end = time.perf_counter() + at_most_s
+    before = cpu_seconds()
+    while time.perf_counter() < end:
+        time.sleep(0.2)
+        now = cpu_seconds()
+        if now - before < 0.03:
+            return
+        before = now
 
 
 def cpu_seconds() -> float:

@@ -49,7 +49,7 @@ from tests.make_shards import SEQUENCES, make_run
 
 FRAMES, SIZE, TEXTURE = 24, 256, 0.7
 WORKERS, BATCH = 2, 4
-AS_STORED = StreamConfig(background=None, dtype="uint8")
+AS_STORED = StreamConfig(background=None, dtype="uint8", remainder="pad")
 LONG_RUN = 100_000
 
 
