@@ -65,6 +65,7 @@ SCHEMA = pa.schema(
         ("qa_not_finite", pa.float64()),  # rendered pixels that are NaN or infinite
         ("blank_images", pa.float64()),  # share of images that show nothing
         ("qa_black", pa.float64()),  # share of images that are black where they show anything
+        ("qa_texture", pa.float64()),  # textures in use that have no pixels
         ("qa_magenta", pa.float64()),  # share of visible pixels in the missing-texture colour
         ("qa_flat", pa.float64()),  # share of images of one single colour
         ("qa_same_views", pa.float64()),  # share of orbit images equal to the first
@@ -104,6 +105,7 @@ QA = (
     "qa_not_finite",
     "blank_images",
     "qa_black",
+    "qa_texture",
     "qa_magenta",
     "qa_flat",
     "qa_same_views",

@@ -292,4 +292,5 @@ def _evidence(
         },
         complete=surface.complete,
         opaque=surface.opaque,
+        unreadable=surface.unreadable,
     )

@@ -70,6 +70,7 @@ class Surface:
         self.objects: list[str] = about["objects"]
         self.materials: list[dict[str, Any]] = about["materials"]
         self.complete: bool = about["complete"]
+        self.unreadable: tuple[str, ...] = tuple(about["unreadable"])  # textures painted magenta
         self.scale, self.offset = scale, np.asarray(offset, np.float64)
         starts = sorted(int(file.stem.split("-")[1]) for file in folder.glob("topology-*.npz"))
         self._topologies = {start: Topology(folder / f"topology-{start}.npz") for start in starts}

@@ -53,6 +53,7 @@ class Recorder:
         self._parts: dict[str, _Part] = {}
         self._last: list[tuple[str, tuple[Any, ...]]] = []
         self._alpha_images: dict[str, str] = {}
+        self._unreadable: set[str] = set()
         self.complete = True
 
     def record(self, index: int) -> None:
@@ -85,7 +86,12 @@ class Recorder:
 
     def describe(self) -> dict[str, Any]:
         """Return what the arrays' numbers mean: object names and materials."""
-        return {"objects": self.objects, "materials": self.materials, "complete": self.complete}
+        return {
+            "objects": self.objects,
+            "materials": self.materials,
+            "complete": self.complete,
+            "unreadable": sorted(self._unreadable),
+        }
 
     def _part(self, name: str, source: Any, mesh: Any) -> _Part:
         signature = (len(mesh.vertices), len(mesh.loops), len(mesh.polygons))
@@ -169,6 +175,7 @@ class Recorder:
         if key not in self._material_of:
             self._material_of[key] = len(self.materials)
             self.materials.append(self._opacity(material))
+            self._unreadable.update(_unreadable_textures(material))
         return self._material_of[key]
 
     def _opacity(self, material: Any) -> dict[str, Any]:
@@ -213,6 +220,22 @@ class Recorder:
             np.save(self.folder / file, np.round(alpha * 255).astype(np.uint8))
             self._alpha_images[image.name] = file
         return self._alpha_images[image.name]
+
+
+def _unreadable_textures(material: Any) -> list[str]:
+    """Name the textures of a material that have no pixels: Blender paints magenta for them."""
+    if material is None or not material.use_nodes or material.node_tree is None:
+        return []
+    used = [
+        node
+        for node in material.node_tree.nodes
+        if node.type == "TEX_IMAGE" and any(output.is_linked for output in node.outputs)
+    ]
+    return [
+        f"{material.name}/{node.image.name if node.image else '(none)'}"
+        for node in used
+        if node.image is None or (node.image.source != "TILED" and not all(node.image.size))
+    ]
 
 
 def _beyond_the_camera(node: Any) -> bool:
