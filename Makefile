@@ -2,6 +2,7 @@
 # make demo    the whole road on assets made here; says where the results are
 # make test    everything that CI runs
 # make lint    formatting, rules, types, import directions
+# make conformance   what depends on Blender, on the other versions of it that Python 3.11 can have
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,7 +10,10 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint clean
+# Blender's last 4.2 LTS and 5.0; from 5.1 on it needs a newer Python.
+BLENDERS ?= 4.2.23 5.0.1
+
+.PHONY: setup demo test lint conformance clean
 
 setup: $(STAMP)
 
@@ -32,5 +36,8 @@ lint: setup
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+conformance:
+	@PYTHON=$(PYTHON) scripts/conformance.sh $(BLENDERS)
+
 clean:
-	rm -rf $(VENV) $(DEMO) *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-bpy* $(DEMO) *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -174,7 +174,8 @@ def _bake_sky(elevation_deg: float) -> Any:
     view = bpy.data.objects.new(_SKY_IMAGE, camera)
     world.use_nodes = True
     sky = world.node_tree.nodes.new("ShaderNodeTexSky")
-    sky.sky_type = "NISHITA"
+    kinds = {kind.identifier for kind in sky.bl_rna.properties["sky_type"].enum_items}
+    sky.sky_type = "NISHITA" if "NISHITA" in kinds else "SINGLE_SCATTERING"  # Blender 5.0's name
     sky.sun_disc = False
     sky.sun_elevation, sky.sun_rotation = math.radians(elevation_deg), 0.0  # the sun at +y
     world.cycles.sampling_method = "NONE"  # it is looked at and lights nothing

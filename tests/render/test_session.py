@@ -268,7 +268,8 @@ def test_a_blend_files_own_render_settings_do_not_count(
     )
     subprocess.run([sys.executable, "-c", making], check=True, capture_output=True)
     opened = session.open(path, "blend", None)
-    assert [clip.name for clip in opened.clips] == ["lift", "right"]  # actions, by name
+    names = [clip.name.removesuffix("_cube") for clip in opened.clips]  # so before Blender 4.4
+    assert names == ["lift", "right"]  # actions, by name
     shown = render(session, 1, (0.0, 1001 / 30 / 1000 * 24))
     assert shown.images["front"].shape == (8, SIZE, SIZE, 4)
     corner = shown.images["orbit"][:, 0, 0]
