@@ -88,6 +88,9 @@ class ClipRoad:
         if decision is not None or frame is None:
             assert decision is not None
             return self.fields | rejection("probe", decision)
+        if self.config.curate.score_only:
+            passed = "passes every rule; this run only scores"
+            return self.fields | rejection("curate", Decision("score_only", 0, 0, "", passed))
         return self.fields | self._make_sample(window_s, frame)
 
     def score(self) -> dict[str, Any]:

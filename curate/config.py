@@ -59,6 +59,7 @@ class GeometryConfig(Config):
 class CurateConfig(Config):
     """The rules."""
 
+    score_only: bool = Field(default=False, description="judge, but render nothing")
     clips: ClipConfig = ClipConfig()
     motion: MotionConfig = MotionConfig()
     boundary: BoundaryConfig = BoundaryConfig()

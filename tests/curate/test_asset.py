@@ -14,6 +14,7 @@ from curate.config import BuildConfig
 from curate.sources import Source, find_sources
 from render.runner import BlenderProcess
 from render.session import BlenderSession
+from tests.curate.gltf_builder import tiny
 from tests.curate.staging import sample_bytes
 
 CONFIG = BuildConfig()
@@ -90,3 +91,44 @@ def test_a_job_holds_a_sample_that_was_made_from_the_same(tmp_path: Path) -> Non
     assert job.holds("x-0-001", "f1")
     assert not job.holds("x-0-001", "f0")
     assert not job.holds("x-0-002", "f0")
+
+
+def judged(source: Source, staging: Path, session: BlenderSession, **clips: Any) -> list[dict]:
+    """Judge without rendering; the session's fixture sees to it that no Blender starts."""
+    curate = {"score_only": True, "clips": clips}
+    config = BuildConfig.model_validate({"curate": curate})
+    job = Job(source, config, {"orbit4d": "0"}, staging / source.uid, {})
+    process(job, session)
+    return json.loads(done_file(job.staging).read_bytes())["rows"]
+
+
+def test_gltf_clips_are_judged_and_scored_without_blender(
+    tmp_path: Path, session: BlenderSession
+) -> None:
+    (tmp_path / "in").mkdir()
+    made = tiny()
+    made.clip([0.0, 2.0], [[0, 0, 0], [0, 0, 0]])
+    made.glb(tmp_path / "in" / "tri.glb")
+    (source,) = find_sources([tmp_path / "in"])
+    rises, still = judged(source, tmp_path / "out", session)
+    assert (rises["rule"], still["rule"]) == ("score_only", "too_still")
+    assert rises["drift"] == pytest.approx(23 / 24)  # of a triangle of side 1 that rises by 1
+    assert (rises["vertices"], rises["key_tracks"], rises["constant_tracks"]) == (3, 1, 0)
+    assert (still["key_tracks"], still["constant_tracks"]) == (1, 1)
+    assert rises["loop_gap"] == pytest.approx(1)
+    assert rises["margin_px"] > 0
+    assert rises.keys() <= set(ledger.SCHEMA.names)
+
+
+def test_a_broken_draco_stream_fails_with_its_name(tmp_path: Path, session: BlenderSession) -> None:
+    (tmp_path / "in").mkdir()
+    made = tiny()
+    view = made.view(b"DRACO\x02\x02\x01\x01\0\0" + bytes(200))
+    extension = {"bufferView": view, "attributes": {"POSITION": 0}}
+    primitive = made.doc["meshes"][0]["primitives"][0]
+    primitive["extensions"] = {"KHR_draco_mesh_compression": extension}
+    made.glb(tmp_path / "in" / "tri.glb")
+    (source,) = find_sources([tmp_path / "in"])
+    (row,) = judged(source, tmp_path / "out", session)
+    assert (row["verdict"], row["rule"]) == ("failed", "bad_draco")
+    assert "Draco" in row["error"]

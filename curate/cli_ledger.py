@@ -1,0 +1,108 @@
+"""Verbs on a ledger: ``orbit4d curate replay`` and ``orbit4d curate stats``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shards.errors import RunError
+
+app = typer.Typer(no_args_is_help=True, help="Look into a ledger, and try other limits on it.")
+
+_Run = Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")]
+
+
+@app.command("replay")
+def replay(
+    run: _Run,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="one limit, e.g. motion.min=0.02"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Parquet file for all rows with their new verdicts")
+    ] = None,
+) -> None:
+    """Judge every clip anew from its stored scores, by the run's settings and those given.
+
+    No asset is opened and nothing in RUN changes. A clip that was never measured, for it was too
+    short for instance, keeps its verdict.
+
+    Example: orbit4d curate replay out/run1 --set motion.min=0.02 --set motion.loop_gap_max=0.01
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from curate import ledger
+    from curate.config import CurateConfig
+    from curate.replay import replay as judge
+
+    folder = _run_folder(run)
+    config = CurateConfig.build(_settings(folder), overrides or [])
+    found = judge(ledger.load(folder), config)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(found.rows, schema=ledger.SCHEMA), out)
+    table = Table("was", "rule", "is", "rule", "clips", box=None, pad_edge=False)
+    changed = 0
+    for (before, after), count in sorted(found.moves.items(), key=lambda item: (-item[1], item[0])):
+        if before != after:
+            changed += count
+            table.add_row(*before, *after, str(count))
+    if changed:
+        Console().print(table)
+    kept = sum(row["verdict"] == "kept" for row in found.rows)
+    print(f"{changed} of {len(found.rows)} verdicts change; {kept} clips are kept")
+
+
+@app.command("stats")
+def stats(run: _Run) -> None:
+    """Print the funnel: what came in, what fell where and why, what is left, and the seconds.
+
+    Example: orbit4d curate stats out/run1
+    """
+    from curate.report_data import read_table, summarise
+
+    summary = summarise(read_table(_run_folder(run)))
+    console = Console()
+    console.print(f"{summary.assets} assets, {summary.rows} rows")
+    funnel = Table("stage", box=None, pad_edge=False)
+    for name in ("in", "rejected", "failed", "left", "% left"):
+        funnel.add_column(name, justify="right")
+    for step in summary.steps:
+        share = 100 * step.left / summary.rows if summary.rows else 0.0
+        numbers = (step.entered, step.rejected, step.failed, step.left)
+        funnel.add_row(step.stage, *map(str, numbers), f"{share:.1f}")
+    console.print(funnel)
+    rules = Table("verdict", "stage", "rule", box=None, pad_edge=False)
+    for name in ("clips", "%"):
+        rules.add_column(name, justify="right")
+    for tally in summary.rules:
+        count = (str(tally.count), f"{tally.percent:.1f}")
+        rules.add_row(tally.verdict, tally.stage, tally.label, *count)
+    kept = next(tally for tally in summary.verdicts if tally.label == "kept")
+    rules.add_row("kept", "", "", str(kept.count), f"{kept.percent:.1f}")
+    console.print(rules)
+    spent = "  ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items())
+    console.print(f"seconds: {spent}")
+
+
+def _run_folder(path: Path) -> Path:
+    folder = path.parent if path.name == "ledger" and path.is_dir() else path
+    if not (folder / "ledger").is_dir():
+        raise RunError(f"{path}: holds no ledger; give a folder written by `orbit4d build --out`")
+    return folder
+
+
+def _settings(run: Path) -> dict[str, Any]:
+    """Read the limits that a run was built with; the defaults where it does not say."""
+    try:
+        document = json.loads((run / "run.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    config = document.get("config") if isinstance(document, dict) else None
+    settings = config.get("curate") if isinstance(config, dict) else None
+    return settings if isinstance(settings, dict) else {}

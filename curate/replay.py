@@ -1,0 +1,88 @@
+"""New verdicts from stored scores: what other limits would have decided, without any asset.
+
+Scores are kept for every clip that was measured, whatever its verdict, so limits can be tuned on a
+ledger in seconds. What was never measured cannot be judged anew and keeps its word.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+from curate.config import CurateConfig
+from curate.detail import Detail
+from curate.motion import Motion
+from curate.rows import rejection
+from curate.rules import RULES, Decision, Facts, decide
+
+Row = dict[str, Any]
+_JUDGED = frozenset(rule.__name__ for rule in RULES) | {"clip_limit", "score_only", ""}
+_Scores = TypeVar("_Scores", Motion, Detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Rows with their new verdicts, and how many went from which (verdict, rule) to which."""
+
+    rows: list[Row]
+    moves: Counter[tuple[tuple[str, str], tuple[str, str]]]
+
+
+def replay(rows: Iterable[Row], config: CurateConfig) -> Replay:
+    """Judge all rows of a ledger anew, in its order.
+
+    Failures, whole assets and rejections by what was rendered stay as they are. A clip that passes
+    now is kept, but has no sample until it is built with these settings.
+    """
+    kept: Counter[str] = Counter()
+    found: list[Row] = []
+    moves: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
+    for row in rows:
+        new = row | _verdict(row, config, kept[row["uid"]])
+        kept[row["uid"]] += new["verdict"] == "kept"
+        moves[_label(row), _label(new)] += 1
+        found.append(new)
+    return Replay(found, moves)
+
+
+def facts_of(row: Mapping[str, Any]) -> Facts:
+    """Take what is known of a clip from its row."""
+    size = {"size": 0.0 if row["rule"] == "no_size" else 1.0}  # scores are in sizes already
+    return Facts(
+        row["duration_s"] or 0.0,
+        row["vertices"],
+        _scores(Motion, dict(row) | size),
+        _scores(Detail, row),
+        row["margin_px"],
+    )
+
+
+def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
+    if row["clip_index"] < 0 or row["verdict"] == "failed" or (row["rule"] or "") not in _JUDGED:
+        return {}
+    facts = facts_of(row)
+    if (decision := decide(facts, config)) is not None:
+        return {"sample_key": ""} | rejection(_stage(decision), decision)
+    if facts.motion is None:
+        return {}  # it was rejected before anything was measured
+    limit = config.clips.per_asset_max
+    if limit is not None and kept >= limit:
+        reason = f"{limit} earlier clips of this asset pass already"
+        decision = Decision("clip_limit", limit, limit, "kept clips", reason)
+        return {"sample_key": ""} | rejection("curate", decision)
+    blank = {"rule": "", "stage": "", "error": "", "log_tail": ""}
+    return {"verdict": "kept", "value": None, "limit": None, "unit": None} | blank
+
+
+def _stage(decision: Decision) -> str:
+    return "inspect" if decision.rule in ("too_short", "too_long") else "probe"
+
+
+def _scores(kind: type[_Scores], row: Mapping[str, Any]) -> _Scores | None:
+    """Make a score object of a row's columns; None when any is missing."""
+    values: dict[str, Any] = {field.name: row.get(field.name) for field in fields(kind)}
+    return None if None in values.values() else kind(**values)
+
+
+def _label(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["verdict"], row["rule"] or ""

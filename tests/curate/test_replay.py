@@ -1,0 +1,89 @@
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from curate import ledger
+from curate.cli_ledger import app
+from curate.config import CurateConfig
+from curate.replay import facts_of, replay
+from tests.curate.test_rules import DETAIL, MOVES
+
+DEFAULT = CurateConfig()
+
+
+def row(clip: int = 0, verdict: str = "kept", rule: str = "", **more: Any) -> dict[str, Any]:
+    scores = {name: v for name, v in (asdict(MOVES) | asdict(DETAIL)).items() if name != "size"}
+    blank = dict.fromkeys(ledger.SCHEMA.names)
+    about = {"uid": "a", "path": "a.glb", "clip_index": clip, "verdict": verdict, "rule": rule}
+    facts = {"duration_s": 1.0, "vertices": 100, "margin_px": 5.0, "sample_key": "a-000"}
+    return blank | about | facts | scores | more
+
+
+def judge(rows: list[dict[str, Any]], *settings: str) -> list[tuple[str, str]]:
+    found = replay(rows, CurateConfig.load(None, list(settings)))
+    assert sum(found.moves.values()) == len(rows)
+    return [(new["verdict"], new["rule"]) for new in found.rows]
+
+
+def test_the_same_settings_change_nothing() -> None:
+    rows = [row(), row(1, "rejected", "too_still", motion=0.001, moved_most=0.0, drift=0.0)]
+    assert judge(rows) == [("kept", ""), ("rejected", "too_still")]
+
+
+def test_a_higher_limit_rejects_with_the_stored_value() -> None:
+    (new,) = replay([row()], CurateConfig.load(None, ["motion.loop_gap_max=0.05"])).rows
+    assert (new["verdict"], new["rule"]) == ("rejected", "no_loop")
+    assert (new["value"], new["limit"], new["unit"]) == (0.1, 0.05, "asset sizes")
+    assert new["sample_key"] == ""
+
+
+def test_a_lower_limit_keeps_what_was_rejected() -> None:
+    still = row(0, "rejected", "too_still", motion=0.005, moved_most=0.0, drift=0.0)
+    assert judge([still], "motion.min=0.002") == [("kept", "")]
+
+
+def test_the_clip_limit_follows_the_new_verdicts() -> None:
+    rows = [row(0), row(1, "rejected", "clip_limit"), row(2, "rejected", "clip_limit")]
+    assert judge(rows) == [("kept", "")] * 3
+    limited = judge(rows, "clips.per_asset_max=2")
+    assert limited == [("kept", ""), ("kept", ""), ("rejected", "clip_limit")]
+
+
+@pytest.mark.parametrize(
+    "lasting",
+    [
+        row(-1, "rejected", "no_clips"),
+        row(0, "failed", "blender_crashed"),
+        row(0, "rejected", "blank_images"),
+        row(0, "rejected", "too_short", motion=None),
+    ],
+)
+def test_what_scores_cannot_tell_keeps_its_verdict(lasting: dict[str, Any]) -> None:
+    assert judge([lasting], "motion.min=0") == [(lasting["verdict"], lasting["rule"])]
+
+
+def test_facts_are_those_that_were_measured() -> None:
+    facts = facts_of(row())
+    assert (facts.motion, facts.detail, facts.margin_px) == (MOVES, DETAIL, 5.0)
+    assert facts_of(row(loop_gap=None)).detail is None
+
+
+def test_the_verbs_read_a_run_and_leave_it_alone(tmp_path: Path) -> None:
+    ledger.recover(tmp_path)
+    rows = [row(), row(1, "rejected", "too_still", motion=0.005, moved_most=0.0, drift=0.0)]
+    ledger.append(tmp_path, rows, 0)
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    run, out = CliRunner(), tmp_path / "out" / "new.parquet"
+    done = run.invoke(app, ["replay", str(tmp_path / "ledger"), "--set", "motion.min=0.002"])
+    assert done.exit_code == 0, done.output
+    assert "1 of 2 verdicts change; 2 clips are kept" in done.output
+    shown = run.invoke(app, ["stats", str(tmp_path)])
+    assert "too_still" in shown.output
+    assert "50.0" in shown.output
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+    run.invoke(app, ["replay", str(tmp_path), "--set", "motion.min=0.5", "--out", str(out)])
+    assert pq.read_table(out)["verdict"].to_pylist() == ["kept", "rejected"]
