@@ -2,11 +2,10 @@
 
 All rows end in uint8 RGBA batches at the reader of a DataLoader with 2 workers, on the same images:
 ``shards.batches`` with the default codec and with ``fast``; stock webdataset over one PNG per image
-(a); the bare codec in a loop in 2 processes (b); litdata over the same WebP sheets (c), where it is
-installed: ``pip install --no-deps litdata lightning-utilities tifffile`` (its torchvision from PyPI
-does not load beside a CPU torch). The images are synthetic: smoothly shaded, textured, slightly
-grainy blobs that cover a quarter of the picture and decode like the hardest renders; with ``--run``
-they are rendered ones.
+(a); the bare codec in a loop in 2 processes (b); litdata (c), where it is installed: ``pip install
+--no-deps litdata lightning-utilities tifffile`` (its torchvision from PyPI does not load beside a
+CPU torch). The images are synthetic: smoothly shaded, textured, slightly grainy blobs that cover a
+quarter of the picture and decode like the hardest renders; with ``--run`` they are rendered ones.
 
 The rows take turns, and each ratio is the median over the rounds of the ratios within a round, so
 that a busy machine hits both sides alike.
@@ -14,7 +13,9 @@ that a busy machine hits both sides alike.
 Figures:
     vs_png_tar, fast_vs_png_tar: samples/s over (a).
     vs_bare_codec: samples/s over (b), both with 2 processes, so per core.
-    vs_peer: samples/s over (c).
+    vs_peer: samples/s over (c) with one PNG per image.
+    vs_peer_with_our_sheets: the same over litdata fed with these very sheets and this very codec:
+        what the loader alone makes.
     *_cpu: the same comparisons by CPU time per sample.
     first_batch_s: from opening the RUN to the first batch, with 2 workers.
     resume_s: the same in the middle of an index of 100,000 samples.
@@ -29,6 +30,7 @@ import multiprocessing
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, count, cycle, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +52,7 @@ from tests.make_shards import SEQUENCES, make_run
 FRAMES, SIZE, TEXTURE = 24, 256, 0.7
 WORKERS, BATCH = 2, 4
 AS_STORED = StreamConfig(background=None, dtype="uint8", remainder="pad")
-LONG_RUN = 100_000
+LONG_RUN, LONG_SHARD = 100_000, 200  # samples
 
 
 def main() -> None:
@@ -95,7 +97,8 @@ def named_figures(rates: dict[str, Rate]) -> dict[str, float]:
         "vs_png_tar": ("sheets", "png_tar"),
         "fast_vs_png_tar": ("fast", "png_tar"),
         "vs_bare_codec": ("sheets", "bare_codec"),
-        "vs_peer": ("sheets", "litdata"),
+        "vs_peer": ("sheets", "litdata_png"),
+        "vs_peer_with_our_sheets": ("sheets", "litdata"),
     }
     known = {name: pair for name, pair in pairs.items() if set(pair) <= set(rates)}
     return (
@@ -121,9 +124,12 @@ def measure(
         "png_tar": png_loader(tars),
     }
     sizes = {name: kb["webp"] for name in readers} | {"fast": kb["fast"], "litdata": kb["webp"]}
-    sizes["png_tar"] = sum(Path(tar).stat().st_size for tar in tars) / samples / 1000
+    sizes["png_tar"] = sizes["litdata_png"] = (
+        sum(Path(tar).stat().st_size for tar in tars) / samples / 1000
+    )
     if importlib.util.find_spec("litdata"):
-        readers["litdata"] = litdata_loader(run, root / "litdata")
+        readers["litdata"] = litdata_loader(Sheets(run), decoded_sheets, root / "litdata")
+        readers["litdata_png"] = litdata_loader(Pngs(run), decoded_pngs, root / "litdata_png")
     skip = 2 * WORKERS + 1
     return rates_in_turn(readers, count=given.count, skip=skip, rounds=given.rounds), sizes
 
@@ -171,12 +177,17 @@ def peak_mb(pid: int) -> float:
 
 
 def long_run(run: Path, folder: Path) -> Path:
-    """Make a RUN folder whose index lists the same samples over and over."""
-    folder.mkdir()
-    (folder / "index").mkdir()
-    (folder / "shards").symlink_to(run / "shards")
-    entries = index.read_entries(run / "index.parquet")
-    index.write_part(folder, "long", list(islice(cycle(entries), LONG_RUN)))
+    """Make a RUN folder of 500 shards of 200 samples each: the same few, over and over."""
+    for name in ("index", "shards"):
+        (folder / name).mkdir(parents=True)
+    known = list(index.committed(run).items())
+    entries: list[index.IndexEntry] = []
+    for number in range(LONG_RUN // LONG_SHARD):
+        shard, samples = known[number % len(known)]
+        name = f"shard-{number:06d}"
+        (folder / "shards" / f"{name}.tar").symlink_to(index.shard_dir(run) / f"{shard}.tar")
+        entries += [replace(entry, shard=name) for entry in islice(cycle(samples), LONG_SHARD)]
+    index.write_part(folder, "long", entries)
     (folder / "index" / "long.parquet").rename(folder / "index.parquet")
     return folder
 
@@ -249,29 +260,22 @@ def png_loader(tars: list[str]) -> Any:
     return DataLoader(dataset, batch_size=BATCH, num_workers=WORKERS)
 
 
-def litdata_loader(run: Path, folder: Path) -> Any:
-    """Read the same sheets from litdata's own format, over and over."""
+def litdata_loader(source: Any, decode: Any, folder: Path) -> Any:
+    """Read the same images from litdata's own format, over and over."""
     import litdata
 
-    reader = SampleReader(run)
     litdata.optimize(
-        Sheets(run),
-        list(range(len(reader))),
+        source,
+        list(range(len(source.reader))) * 4,
         str(folder),
         chunk_bytes="64MB",
         num_workers=1,
         start_method="fork",
     )
 
-    shape = view_of(run).sequences["orbit"].images.shape
-
     class Decoded(litdata.StreamingDataset):
         def __getitem__(self, number: Any) -> Any:
-            sheets = super().__getitem__(number)
-            return {
-                name: imagecodecs.webp_decode(data, hasalpha=True).reshape(shape)
-                for name, data in sheets.items()
-            }
+            return decode(super().__getitem__(number))
 
     def endless() -> Iterator[Any]:
         loader = litdata.StreamingDataLoader(
@@ -289,10 +293,45 @@ class Sheets:
     def __init__(self, run: Path) -> None:
         self.reader = SampleReader(run)
 
-    def __call__(self, number: int) -> dict[str, bytes]:
-        """Read the bytes: sequence -> WebP."""
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Read the bytes: sequence -> WebP, and the shape of the images."""
         meta, members = self.reader.read(number)
-        return {name: parts_of(members, meta.key, name, "rgba")["webp"] for name in SEQUENCES}
+        about = meta.sequences["orbit"]
+        shape = [about.frames, about.height, about.width, 4]
+        sheets = {name: parts_of(members, meta.key, name, "rgba")["webp"] for name in SEQUENCES}
+        return sheets | {"shape": shape}
+
+
+class Pngs(Sheets):
+    """Gives the images of a sample as PNGs, by its number."""
+
+    def __call__(self, number: int) -> dict[str, Any]:
+        """Write them with Pillow's defaults: sequence -> list of PNG."""
+        meta, members = self.reader.read(number)
+        pngs: dict[str, list[bytes]] = {}
+        for name in SEQUENCES:
+            pngs[name] = []
+            for frame in decode_sequence(meta, members, name):
+                data = io.BytesIO()
+                Image.fromarray(frame).save(data, "PNG")
+                pngs[name].append(data.getvalue())
+        return pngs
+
+
+def decoded_sheets(sample: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Decode what ``Sheets`` gave."""
+    return {
+        name: imagecodecs.webp_decode(sample[name], hasalpha=True).reshape(sample["shape"])
+        for name in SEQUENCES
+    }
+
+
+def decoded_pngs(sample: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Decode what ``Pngs`` gave, with Pillow."""
+    return {
+        name: np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in sample[name]])
+        for name in SEQUENCES
+    }
 
 
 def stack_images(sample: dict[str, Any]) -> dict[str, np.ndarray]:
