@@ -1,6 +1,7 @@
-"""Verbs on a ledger: ``orbit4d curate replay`` and ``orbit4d curate stats``."""
+"""Verbs beside a build: ``orbit4d curate glance``, ``replay`` and ``stats``."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,11 +9,36 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shards.errors import RunError
+from shards.errors import AssetError, RunError
 
-app = typer.Typer(no_args_is_help=True, help="Look into a ledger, and try other limits on it.")
+app = typer.Typer(no_args_is_help=True, help="Look at headers and ledgers; try other limits.")
 
 _Run = Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")]
+
+
+@app.command("glance")
+def glance_(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="glb and gltf files, or folders")
+    ],
+) -> None:
+    """Print one JSON line per glTF file: what its header claims, hundreds of files a second.
+
+    Made for sorting out, before anything is copied or built, what is not animated at all.
+
+    Example: orbit4d curate glance downloads/ | jq -r 'select(.clips > 0) | .path'
+    """
+    from curate.glance import glance
+    from curate.sources import find_sources
+
+    for source in find_sources(paths):
+        if source.file.suffix.lower() in (".glb", ".gltf"):
+            line: dict[str, Any] = {"path": str(source.file)}
+            try:
+                line |= asdict(glance(source.file))
+            except AssetError as error:
+                line |= {"rule": error.rule, "error": str(error)}
+            print(json.dumps(line))
 
 
 @app.command("replay")
