@@ -31,6 +31,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain, count, cycle, islice, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -128,7 +129,8 @@ def measure(
         sum(Path(tar).stat().st_size for tar in tars) / samples / 1000
     )
     if importlib.util.find_spec("litdata"):
-        readers["litdata"] = litdata_loader(Sheets(run), decoded_sheets, root / "litdata")
+        decode = partial(decoded_sheets, view_of(run).sequences["orbit"].images.shape)
+        readers["litdata"] = litdata_loader(Sheets(run), decode, root / "litdata")
         readers["litdata_png"] = litdata_loader(Pngs(run), decoded_pngs, root / "litdata_png")
     skip = 2 * WORKERS + 1
     return rates_in_turn(readers, count=given.count, skip=skip, rounds=given.rounds), sizes
@@ -294,44 +296,39 @@ class Sheets:
         self.reader = SampleReader(run)
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """Read the bytes: sequence -> WebP, and the shape of the images."""
+        """Read the bytes: sequence -> WebP."""
         meta, members = self.reader.read(number)
-        about = meta.sequences["orbit"]
-        shape = [about.frames, about.height, about.width, 4]
-        sheets = {name: parts_of(members, meta.key, name, "rgba")["webp"] for name in SEQUENCES}
-        return sheets | {"shape": shape}
+        return {name: parts_of(members, meta.key, name, "rgba")["webp"] for name in SEQUENCES}
 
 
 class Pngs(Sheets):
     """Gives the images of a sample as PNGs, by its number."""
 
     def __call__(self, number: int) -> dict[str, Any]:
-        """Write them with Pillow's defaults: sequence -> list of PNG."""
+        """Write them with Pillow's defaults: sequence and number -> PNG."""
         meta, members = self.reader.read(number)
-        pngs: dict[str, list[bytes]] = {}
+        pngs: dict[str, bytes] = {}
         for name in SEQUENCES:
-            pngs[name] = []
-            for frame in decode_sequence(meta, members, name):
+            for i, frame in enumerate(decode_sequence(meta, members, name)):
                 data = io.BytesIO()
                 Image.fromarray(frame).save(data, "PNG")
-                pngs[name].append(data.getvalue())
+                pngs[f"{name}.{i:03d}"] = data.getvalue()
         return pngs
 
 
-def decoded_sheets(sample: dict[str, Any]) -> dict[str, np.ndarray]:
+def decoded_sheets(shape: tuple[int, ...], sample: dict[str, Any]) -> dict[str, np.ndarray]:
     """Decode what ``Sheets`` gave."""
     return {
-        name: imagecodecs.webp_decode(sample[name], hasalpha=True).reshape(sample["shape"])
-        for name in SEQUENCES
+        name: imagecodecs.webp_decode(data, hasalpha=True).reshape(shape)
+        for name, data in sample.items()
     }
 
 
 def decoded_pngs(sample: dict[str, Any]) -> dict[str, np.ndarray]:
     """Decode what ``Pngs`` gave, with Pillow."""
-    return {
-        name: np.stack([np.asarray(Image.open(io.BytesIO(png))) for png in sample[name]])
-        for name in SEQUENCES
-    }
+    return stack_images(
+        {name: np.asarray(Image.open(io.BytesIO(data))) for name, data in sample.items()}
+    )
 
 
 def stack_images(sample: dict[str, Any]) -> dict[str, np.ndarray]:

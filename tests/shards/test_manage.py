@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
@@ -47,6 +47,7 @@ def invoke(*words: object) -> tuple[int, str]:
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(1, 400))
+@settings(max_examples=40, deadline=None)
 def test_balanced_shards_take_all_and_differ_by_less_than_two_samples(
     sizes: list[int], target: int
 ) -> None:

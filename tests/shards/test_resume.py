@@ -34,7 +34,7 @@ def ranks_of(
 
 @pytest.mark.parametrize("remainder", ["drop", "pad"])
 @given(sizes=SIZES, data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_seen_and_rest_are_the_whole_epoch_after_any_number_of_interruptions(
     remainder: str, sizes: list[int], data: st.DataObject
 ) -> None:
