@@ -125,12 +125,12 @@ class GltfScene:
                         found[row] = outermost(np.concatenate([found[row], some]))
         return np.stack(found)
 
-    def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-        """Find the nodes whose world matrices are needed, level by level.
+    def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, np.ndarray]]]:
+        """Find the nodes whose world matrices are needed, and put them in order of their depth.
 
         Returns:
-            Tree indices (m,); column of each tree index, -1 if not needed; and per level the
-            columns of nodes and of their parents.
+            Tree indices (m,); place of each tree index in that order, -1 if not needed; and per
+            level the nodes' places and their parents' (-1: none).
         """
         nodes = self._tree.nodes
         wanted = {body.node for body in self._bodies}
@@ -142,20 +142,19 @@ class GltfScene:
             while index >= 0 and index not in needed:
                 needed.add(index)
                 index = nodes[index].parent
-        order = [i for i in self._tree.order() if i in needed]
+        depth: dict[int, int] = {}
+        for index in (i for i in self._tree.order() if i in needed):
+            depth[index] = depth.get(nodes[index].parent, -1) + 1
+        order = sorted(depth, key=depth.__getitem__)
         column = np.full(len(nodes) + 1, -1, np.int64)  # the last: no node, so the origin
         column[order] = np.arange(len(order))
-        depth: dict[int, int] = {}
-        levels: list[list[int]] = []
-        for index in order:
-            depth[index] = depth.get(nodes[index].parent, -1) + 1
-            levels += [[]] * (depth[index] == len(levels))
-            levels[depth[index]] = [*levels[depth[index]], index]
-        pairs = [
-            (column[level], column[[nodes[index].parent for index in level]])
-            for level in map(np.array, levels)
+        parents = column[[nodes[index].parent for index in order]]
+        ends = np.cumsum(np.bincount([depth[index] for index in order])).tolist() if order else []
+        levels = [
+            (slice(start, end), parents[start:end])
+            for start, end in zip([0, *ends], ends, strict=False)
         ]
-        return np.array(order, np.int64), column, pairs
+        return np.array(order, np.int64), column, levels
 
     def _cut(self, step: int) -> Iterator[_Piece]:
         """Cut every ``step``-th vertex of all bodies into pieces."""
@@ -179,7 +178,7 @@ class GltfScene:
             values = [sample(group, some) for group in tracks]
             worlds = self._worlds(tracks, values, len(some))
             weights = {
-                node: value[:, at]
+                node: value[at]
                 for group, value in zip(tracks, values, strict=True)
                 if group.path == "weights"
                 for at, node in enumerate(group.nodes.tolist())
@@ -190,27 +189,27 @@ class GltfScene:
             )
 
     def _worlds(self, tracks: list[Tracks], values: list[np.ndarray], count: int) -> np.ndarray:
-        """World matrices of the needed nodes, (k, m + 1, 4, 4), z up; the last is the origin."""
+        """World matrices of the needed nodes, (m + 1, k, 4, 4), z up; the last is the origin."""
         tree, needed = self._tree, self._needed
         named = [group.nodes for group in tracks if group.path in _PATHS]
         moved = np.unique(np.concatenate([*named, np.zeros(0, np.int64)]))
         moved = moved[self._column[moved] >= 0]
         rest = {"translation": tree.translation, "rotation": tree.rotation, "scale": tree.scale}
-        own = {path: np.repeat(rest[path][None, moved], count, axis=0) for path in _PATHS}
+        own = {path: np.repeat(rest[path][moved, None], count, axis=1) for path in _PATHS}
         place = np.full(len(self._column), -1, np.int64)
         place[moved] = np.arange(len(moved))
         for group, value in zip(tracks, values, strict=True):
             if group.path in own:
                 at = place[group.nodes]
-                own[group.path][:, at[at >= 0]] = value[:, at >= 0]
-        local = np.empty((count, len(needed), 4, 4))
-        local[:] = self._rest
-        local[:, self._column[moved]] = compose(*(own[path] for path in _PATHS))
-        local[..., 1, 3] += tree.lift[needed]
-        worlds = np.empty((count, len(needed) + 1, 4, 4))
-        worlds[:, -1] = [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
-        for columns, parents in self._levels:
-            worlds[:, columns] = worlds[:, parents] @ local[:, columns]
+                own[group.path][at[at >= 0]] = value[at >= 0]
+        local = np.empty((len(needed), count, 4, 4))
+        local[:] = self._rest[:, None]
+        local[self._column[moved]] = compose(*(own[path] for path in _PATHS))
+        local[..., 1, 3] += tree.lift[needed, None]
+        worlds = np.empty((len(needed) + 1, count, 4, 4))
+        worlds[-1] = [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+        for places, parents in self._levels:
+            np.matmul(worlds[parents], local[places], out=worlds[places])
         return worlds
 
 
@@ -273,12 +272,13 @@ class _Poser:
         body = self.bodies[piece.body]
         if piece.body not in self._joints:
             if body.binding is None:
-                joints = self.worlds[:, self.column[body.node], None]
+                joints = self.worlds[self.column[body.node]][None]
             else:
-                owner = self.worlds[:, self.column[body.binding.owner], None]
-                joints = self.worlds[:, self.column[body.binding.joints]] @ body.binding.unbind
-                joints = np.concatenate([joints, owner], axis=1)
-            self._joints[piece.body] = np.ascontiguousarray(joints[:, :, :3].transpose(1, 3, 0, 2))
+                joints = self.worlds[self.column[body.binding.joints]]
+                joints = joints @ body.binding.unbind[:, None]
+                owner = self.worlds[self.column[body.binding.owner]]
+                joints = np.concatenate([joints, owner[None]])
+            self._joints[piece.body] = np.ascontiguousarray(joints[:, :, :3].transpose(0, 3, 1, 2))
         joints = self._joints[piece.body]
         return joints if piece.used is None else joints[piece.used]
 
@@ -286,5 +286,5 @@ class _Poser:
         """Weights of the body's morph targets, (k, t), in the range that Blender allows."""
         value = self.weights.get(body.weights)
         if value is None:
-            return np.repeat(body.rest[None], len(self.worlds), axis=0)
+            return np.repeat(body.rest[None], self.worlds.shape[1], axis=0)
         return np.clip(value[:, body.morphs], body.range[:, 0], body.range[:, 1])

@@ -163,25 +163,24 @@ def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def sample(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
-    """Sample tracks at frames (k,): values (k, g, c); rotations are not normalised."""
+    """Sample tracks at frames (k,): values (g, k, c); rotations are not normalised."""
     before, after, share = _place(tracks.frames, frames.astype(np.float64))
     low = tracks.values[:, before]
     if tracks.stepped or len(tracks.frames) == 1:
-        return low.swapaxes(0, 1)
+        return low
     high = tracks.values[:, after]
     s = share[:, None]
     if tracks.slopes is not None:
         span = (tracks.frames[after] - tracks.frames[before])[:, None]
         leaving, arriving = tracks.slopes[:, before] * span, tracks.slopes[:, after] * span
         s2, s3 = s * s, s * s * s
-        between = (
+        return (
             (2 * s3 - 3 * s2 + 1) * low + (s3 - 2 * s2 + s) * leaving
             + (3 * s2 - 2 * s3) * high + (s3 - s2) * arriving
         )  # fmt: skip
-        return between.swapaxes(0, 1)
     if tracks.path == "rotation":  # the shorter way round
         high = np.where(np.einsum("gki,gki->gk", low, high)[..., None] < 0, -high, high)
-    return (low + (high - low) * s).swapaxes(0, 1)
+    return low + (high - low) * s
 
 
 def _place(keys: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

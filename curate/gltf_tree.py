@@ -17,6 +17,7 @@ from curate.rotations import compose, decompose
 
 _BONE_LENGTH_MIN = 0.004
 _SINGULAR = 1e-12
+_JOINTS_MAX, _SKINNED_MAX = 200_000, 10_000  # beyond these the steps below take long
 
 
 @dataclass(slots=True)
@@ -89,6 +90,10 @@ def read_tree(parts: GltfParts) -> Tree:
         HandOver: the importer would stumble, or does something that is not followed here.
     """
     table = rows(parts.doc.json, "nodes")
+    joints = sum(len(skin.get("joints") or []) for skin in rows(parts.doc.json, "skins"))
+    skinned = sum(row.get("skin") is not None for row in table)
+    if joints > _JOINTS_MAX or skinned > _SKINNED_MAX:
+        raise HandOver("there are very many joints or skinned meshes")
     builder = _Builder(parts, table)
     builder.add_instances()
     builder.mark_bones()

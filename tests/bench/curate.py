@@ -1,12 +1,13 @@
 """Judging without Blender: headers, the gate, and glTF poses by numpy beside Blender's own.
 
 Run ``python -m tests.bench.curate [--assets DIR] [--json]``. The folder's sound glTF files are
-glanced at (header only) and inspected (the whole gate) for files per second. Then every clip of each is posed at the default
-settings' 24 times by numpy and by Blender in turn: Blender imports the file once and reads the
-vertices of each pose, numpy reads the file's nodes and meshes once. Finding the outermost vertices,
-which is the same work on both sides and done for clips that pass the rules, counts on neither. How
-far the two are apart is measured vertex by vertex in the same order, none left out, in sizes of the
-asset. Both run on one core; seconds are those of the processor, so that other work hardly counts.
+glanced at (header only) and inspected (the whole gate) for files per second. Then every clip of
+each is posed at the default settings' 24 times by numpy and by Blender in turn: Blender imports the
+file once and reads the vertices of each pose, numpy reads the file's nodes and meshes once. Finding
+the outermost vertices, which is the same work on both sides and done for clips that pass the rules,
+counts on neither. How far the two are apart is measured vertex by vertex in the same order, none
+left out, in sizes of the asset. Both run on one core; seconds are those of the processor, so that
+other work hardly counts.
 """
 
 import os
