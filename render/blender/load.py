@@ -64,6 +64,7 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
     except RuntimeError as error:
         raise LoadError(str(error).strip().removeprefix("Error: ")) from error
     scene = bpy.context.scene
+    scene.render.frame_map_old = scene.render.frame_map_new  # else frames play at another speed
     fps = scene.render.fps / scene.render.fps_base
     asset = Asset(clips=[], fps=fps)
     if clip_durations_s is None:
@@ -123,6 +124,11 @@ def _import_usd(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]
     result = bpy.ops.wm.usd_import(filepath=path, set_frame_range=True)
     if "FINISHED" not in result:
         raise LoadError("the USD importer could not open the file")
+    scene = bpy.context.scene
+    # The importer makes a frame of each time code, however many of them the file has in a second.
+    rate = _time_codes_per_second(path)
+    scene.render.fps = max(round(rate), 1)
+    scene.render.fps_base = scene.render.fps / rate
     clips = _clips_of_actions()
     cached = any(
         constraint.type == "TRANSFORM_CACHE"
@@ -136,10 +142,24 @@ def _import_usd(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]
     if not clips and not cached:
         return []
     # A stage has one timeline, whatever the importer made of it.
-    scene = bpy.context.scene
     name = clips[0][0] if len(clips) == 1 and not cached else "(stage)"
     bindings = tuple(binding for clip in clips for binding in clip[3])
     return [(name, float(scene.frame_start), float(scene.frame_end), bindings)]
+
+
+def _time_codes_per_second(path: str) -> float:
+    """Read a stage's rate from its root layer, as USD does: its frame rate else, 24 else."""
+    if not hasattr(bpy.utils, "expose_bundled_modules"):
+        return 24.0  # before Blender 4.4 the module has no USD library for Python
+    bpy.utils.expose_bundled_modules()
+    from pxr import Sdf
+
+    layer = Sdf.Layer.FindOrOpen(path)
+    if layer is None:
+        return 24.0
+    if not layer.HasTimeCodesPerSecond() and layer.HasFramesPerSecond():
+        return float(layer.framesPerSecond) or 24.0
+    return float(layer.timeCodesPerSecond) or 24.0
 
 
 def _open_blend(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
