@@ -46,6 +46,11 @@ class EngineConfig(Config):
         default=True, description="take the alpha of silhouettes from rays at the geometry"
     )
     denoiser: bool = False
+    light_tree: bool = Field(
+        default=False,
+        description="choose lights by their distance and side: less noise on matte surfaces where "
+        "few lights reach, bright specks on glossy ones",
+    )
     max_bounces: int = Field(default=4, ge=0)
     diffuse_bounces: int = Field(default=1, ge=0)
     glossy_bounces: int = Field(default=1, ge=0)
