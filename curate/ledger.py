@@ -70,7 +70,7 @@ SCHEMA = pa.schema(
         ("qa_flat", pa.float64()),  # share of images of one single colour
         ("qa_same_views", pa.float64()),  # share of orbit images equal to the first
         ("qa_frozen", pa.float64()),  # share of pairs, same camera and other time, that are equal
-        ("qa_border", pa.float64()),  # images that touch the border
+        ("qa_border", pa.float64()),  # images whose border cuts the object off
         ("qa_outside", pa.float64()),  # px by which images reach beyond the projected geometry
         ("qa_missing", pa.float64()),  # share of the projected box's side that is not seen
         (

@@ -50,6 +50,10 @@ BOX = np.array([LEFT, TOP, RIGHT, BOTTOM], float)
 EVIDENCE = Evidence(0, 0, 10_000, {name: np.tile(BOX, (T, 1)) for name in sound()}, True, True)
 
 
+def boxes(bottom: float) -> dict[str, np.ndarray]:
+    return {name: np.tile([LEFT, TOP, RIGHT, bottom], (T, 1)) for name in sound()}
+
+
 def faults(
     images: Images, evidence: Evidence = EVIDENCE, config: QaConfig | None = None,
     follows: bool = False,
@@ -82,7 +86,7 @@ def half_magenta(image: np.ndarray) -> None:
 
 
 def touch(image: np.ndarray) -> None:
-    image[SIZE - 1, 5] = 90, 90, 90, 20
+    image[SIZE - 1, LEFT + 2] = 90, 90, 90, 20
 
 
 def add_speck(image: np.ndarray) -> None:
@@ -109,7 +113,7 @@ FAULTS: dict[str, tuple[Images, Evidence]] = {
     "qa_flat": (each(recolour(120, 80, 90)), EVIDENCE),
     "qa_magenta": (each(half_magenta), EVIDENCE),
     "qa_texture": (sound(), replace(EVIDENCE, unreadable=("paint/skin.png",))),
-    "qa_border": (each(touch), EVIDENCE),
+    "qa_border": (each(touch), replace(EVIDENCE, boxes=boxes(bottom=SIZE + 1.0))),
     "qa_outside": (each(add_speck), EVIDENCE),
     "qa_missing": (each(hide_half), EVIDENCE),
     "qa_frozen": (standing(), EVIDENCE),
@@ -170,6 +174,22 @@ def test_what_is_see_through_or_no_mesh_may_stay_unseen_or_reach_further() -> No
     missing, beyond = each(hide_half), each(add_speck)
     assert faults(missing, replace(EVIDENCE, opaque=False)) == []
     assert faults(beyond, replace(EVIDENCE, complete=False)) == []
+
+
+@pytest.mark.parametrize(("alpha", "count"), [(20, 0), (200, 3 * T)])
+def test_a_filter_that_smears_over_the_border_cuts_nothing_off(alpha: int, count: int) -> None:
+    def touch_with(image: np.ndarray) -> None:
+        image[SIZE - 1, LEFT + 2] = 90, 90, 90, alpha
+
+    images = each(touch_with)
+    inside = replace(EVIDENCE, boxes=boxes(bottom=SIZE - 0.3))
+    assert faults(images, inside) == []
+    (border,) = (
+        one
+        for one in findings(images, layout(), replace(inside, complete=False), QaConfig(), False)
+        if one.rule == "qa_border"
+    )
+    assert border.value == count  # hair may end anywhere
 
 
 def test_geometry_behind_the_camera_decides_nothing() -> None:
