@@ -25,6 +25,7 @@ def fit_words(run: Path, out: Path, *more: str) -> list[str | Path]:
     return ["fit", "--preset", "tiny", "--data", run, "--out", out, *sets, *more]
 
 
+@pytest.mark.slow
 def test_fit_then_sample(tiny_run: Path, tmp_path: Path) -> None:
     fit, out = tmp_path / "fit", tmp_path / "orbits"
     assert re.search(

@@ -25,6 +25,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_losses_bit_for_bit(
     tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -50,6 +51,7 @@ def test_killed_and_resumed_gives_the_same_losses_bit_for_bit(
     assert second.finished
 
 
+@pytest.mark.slow
 def test_weights_after_resuming_are_the_same_bits(tiny_run: Path, tmp_path: Path) -> None:
     fit_to(tmp_path / "whole", tiny_run, ON_TINY)
     stop_at_once = ON_TINY.model_copy(update={"time_budget_s": 1e-9})
@@ -118,6 +120,7 @@ def test_the_motion_loss_joins_the_total() -> None:
     assert report.loss == pytest.approx(report.diffusion + 10 * report.motion)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_the_average_follows() -> None:
     config = CONFIG.model_copy(
         update={"steps": 40, "optim": OptimConfig(lr=5e-3), "loss": LossConfig(terminal_share=1)}
