@@ -7,6 +7,7 @@ Parts:
   point sampling (0.01 px), and at the default look (1.5 px). The script's settings are 128 samples,
   denoised, scene data built anew for each image. ``--truth`` keeps the 2048-sample images.
 - ``assets``: seconds per whole asset in a build, per quality, and with all passes.
+- ``lights``: samples and the denoiser in each light mode, default look, against 1024 samples.
 - ``workers``: two Ray workers beside one, and what a worker grows by over 200 assets.
 """
 
@@ -40,6 +41,7 @@ ASSETS = (
 )  # fmt: skip
 _IMAGES = 2  # of an orbit, per asset and setting
 _TRUTH_SAMPLES = 2048
+_LIGHT_ASSETS, _LIGHT_SAMPLES = 3, 1024
 _ALL_PASSES = "[depth, normal, flow, index, tracks, joints]"
 
 
@@ -48,10 +50,10 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--count", type=int, default=8, help="assets")
     parser.add_argument("--truth", type=Path, help="folder to keep the 2048-sample images in")
-    parser.add_argument("--only", choices=("images", "assets", "workers"))
+    parser.add_argument("--only", choices=("images", "lights", "assets", "workers"))
     options = parser.parse_args()
     files = [options.assets / name for name in ASSETS[: options.count]]
-    parts = {"images": _images, "assets": _assets, "workers": _workers}
+    parts = {"images": _images, "lights": _lights, "assets": _assets, "workers": _workers}
     for name, part in parts.items():
         if options.only in (None, name):
             part(files, options)
@@ -60,7 +62,7 @@ def main() -> None:
 @dataclass(frozen=True, slots=True)
 class _Setting:
     name: str
-    look: str  # script or default
+    look: str  # script, or default in one of the light modes
     engine: EngineConfig
     persistent: bool = True
 
@@ -84,6 +86,8 @@ def _look(look: str, engine: EngineConfig) -> RenderConfig:
         settings = preset("diffusion4d")["render"]
         tree["lights"] = settings["lights"]
         tree["sequences"] |= {"camera": settings["sequences"]["camera"], "root_motion": "keep"}
+    elif look != "default":
+        tree["lights"] = {"mode": look}
     return RenderConfig.build(tree).model_copy(update={"engine": engine})
 
 
@@ -163,11 +167,40 @@ def _images(files: list[Path], options: argparse.Namespace) -> None:
     report(f"images of {len(files)} assets, 256x256 px", header, rows, figures, options.json)
 
 
+def _lights(files: list[Path], options: argparse.Namespace) -> None:
+    engines = {
+        "16 samples": EngineConfig(samples=16),
+        "32 samples": EngineConfig(samples=32),
+        "64 samples": EngineConfig(samples=64),
+        "16, denoised": EngineConfig(samples=16, denoiser=True),
+        "64, denoised": EngineConfig(samples=64, denoiser=True),
+        "128, denoised": EngineConfig(samples=128, denoiser=True),
+    }
+    rows = []
+    with BlenderProcess(LimitConfig().worker, [options.assets]) as process:
+        for mode in ("suns", "studio", "hdri"):
+            seconds: dict[str, list[float]] = {name: [] for name in engines}
+            decibels: dict[str, list[float]] = {name: [] for name in engines}
+            for file in files[:_LIGHT_ASSETS]:
+                shooter = _Shooter(file, process)
+                truth = _truth(shooter, mode, options.truth)
+                for name, engine in engines.items():
+                    images, each_s = shooter.shoot(_Setting(name, mode, engine))
+                    seconds[name].append(each_s)
+                    decibels[name].append(_psnr_db(images, truth))
+            for name in engines:
+                mean_db = statistics.mean(decibels[name])
+                rows.append((f"{mode}, {name}", statistics.median(seconds[name]), mean_db))
+    title = f"light modes, {_LIGHT_ASSETS} assets, 256x256 px"
+    report(title, ("light, setting", "s/image", "mean dB"), rows, {}, options.json)
+
+
 def _truth(shooter: _Shooter, look: str, folder: Path | None) -> np.ndarray:
     file = folder / f"{shooter.file.stem}-{look}.npy" if folder else None
     if file is not None and file.exists():
         return np.load(file)
-    engine = EngineConfig(samples=_TRUTH_SAMPLES, exact_coverage=False)
+    samples = _TRUTH_SAMPLES if look in ("script", "default") else _LIGHT_SAMPLES
+    engine = EngineConfig(samples=samples, exact_coverage=False)
     if look == "script":
         script = preset("diffusion4d")["render"]["engine"]
         engine = EngineConfig(samples=_TRUTH_SAMPLES, **script)
