@@ -25,6 +25,7 @@ from shards.config import Config
 
 _POLL_S = 0.2
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
+_ADDRESS_SLACK_MB = 4096  # beyond twice the resident limit: what is mapped and never used
 _SCRATCH = "orbit4d-scratch-"  # then the owner's process id
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -169,10 +170,12 @@ class BlenderProcess:
         environment = os.environ | {"TMPDIR": str(self.scratch), "PYTHONPATH": str(_ROOT)}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment["HOME"] = str(self.scratch)  # no user preferences, no add-ons
-        command = [sys.executable, "-P", "-m", "render.blender", str(self.scratch)]
+        # The watch looks a few times a second; what asks for far too much at once is refused.
+        data_max_mb = 2 * self.config.memory_max_mb + _ADDRESS_SLACK_MB
+        command = [sys.executable, "-P", "-m", "render.blender", str(data_max_mb)]
         with self._log_path().open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *self.readable],
+                [*command, str(self.scratch), *self.readable],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -1,7 +1,8 @@
 """The Blender process: reads one JSON request a line from stdin, answers one line each.
 
-Started as ``python -m render.blender SCRATCH READABLE...`` by ``render.runner``. Answers go to the
-original stdout; everything that Blender prints goes to stderr, which the host keeps as the log.
+Started as ``python -m render.blender DATA_MAX_MB SCRATCH READABLE...`` by ``render.runner``.
+Answers go to the original stdout; everything that Blender prints goes to stderr, which the host
+keeps as the log.
 
 Requests: ``load``, ``probe``, ``render``. A request that fails is answered with
 ``{"ok": false, "kind": ..., "error": ...}`` and the process lives on; the host decides what next.
@@ -24,7 +25,8 @@ def main() -> None:
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    scratch, *readable = sys.argv[1:]
+    data_max_mb, scratch, *readable = sys.argv[1:]
+    sandbox.limit_memory(int(data_max_mb))
     state = sandbox.shut_in(readable, [scratch])
     print(f"sandbox: {state}", file=sys.stderr, flush=True)
     import bpy  # after the sandbox has closed, so that the threads it starts are shut in too

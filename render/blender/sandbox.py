@@ -32,6 +32,23 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 9)
 
 
+def limit_memory(data_max_mb: int) -> None:
+    """Let the kernel refuse allocations beyond a limit.
+
+    The host watches resident memory, but only a few times a second: a file that asks for a hundred
+    gigabytes at once could bring the machine down in between. ``RLIMIT_DATA`` counts what is mapped
+    writable, not the address space that GPU drivers reserve.
+    """
+    if sys.platform == "linux":
+        import resource  # not on Windows
+
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = data_max_mb * 2**20
+        if most != resource.RLIM_INFINITY:
+            limit = min(limit, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
 def shut_in(readable: list[str], writable: list[str]) -> str:
     """Confine this process and its children for good.
 

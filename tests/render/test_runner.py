@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -74,6 +75,46 @@ def test_a_process_that_swells_is_killed(cube: Path) -> None:
         assert not blender.is_running()
 
 
+def test_a_file_that_grows_when_it_is_opened_costs_the_process_only(cube: Path) -> None:
+    path = cube.parent / "bomb.blend"  # 40 million vertices from eight
+    making = (
+        "import bpy\n"
+        "bpy.ops.mesh.primitive_cube_add()\n"
+        "for count in (5000, 1000):\n"
+        "    modifier = bpy.context.object.modifiers.new('many', 'ARRAY')\n"
+        "    modifier.show_viewport, modifier.count = False, count\n"
+        f"bpy.ops.wm.save_as_mainfile(filepath={str(path)!r})\n"
+    )
+    subprocess.run([sys.executable, "-c", making], check=True, capture_output=True)
+    with BlenderProcess(WorkerConfig(memory_max_mb=600), [cube.parent]) as blender:
+        blender.call(load(cube), 60)
+        with pytest.raises(BlenderFault) as caught:
+            blender.call(load(path) | {"format": "blend", "clip_durations_s": None}, 60)
+        assert caught.value.kind in ("memory", "crash")
+        assert blender.call(load(cube), 60)["ok"]
+
+
+def test_more_than_any_asset_may_have_is_refused_at_once(
+    blender: BlenderProcess, cube: Path
+) -> None:
+    """The watch looks a few times a second; beyond twice its limit and 4 GB the kernel refuses."""
+    blender.call(load(cube), 60)
+    limits = Path(f"/proc/{blender.pid}/limits").read_text()
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max data size"))
+    limit_mb = 2 * blender.config.memory_max_mb + 4096
+    assert line.split()[3] == str(limit_mb * 2**20)
+    code = (
+        "from render.blender import sandbox\n"
+        f"sandbox.limit_memory({limit_mb})\n"
+        "import numpy as np\n"
+        "np.zeros(2**30, 'u1')\n"
+        f"np.zeros({limit_mb} << 20, 'u1')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "MemoryError" in done.stderr.splitlines()[-1]
+    assert "line 5" in done.stderr
+
+
 def test_a_refused_file_and_a_python_error_leave_the_process_alive(
     blender: BlenderProcess, cube: Path, tmp_path: Path
 ) -> None:
@@ -125,7 +166,10 @@ def test_scratch_is_gone_afterwards(cube: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_blender_dies_with_its_host(cube: Path) -> None:
+def test_blender_dies_with_its_host(
+    cube: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # others tidy up after the dead, too
     code = (
         "import sys, time; from pathlib import Path\n"
         "from render.runner import BlenderProcess, WorkerConfig\n"
@@ -133,7 +177,9 @@ def test_blender_dies_with_its_host(cube: Path) -> None:
         f"b.call({load(cube)!r}, 60)\n"
         "print(b._process.pid, b.scratch, flush=True); time.sleep(60)"
     )
-    host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    host = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment)
     assert host.stdout is not None
     with host.stdout:
         pid_text, scratch = host.stdout.readline().split()
