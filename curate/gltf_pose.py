@@ -4,7 +4,7 @@ Evaluates nodes, skins and morph targets as Blender 4.5 does after importing the
 (z up), so that what is measured here is what is rendered there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from render.visible import every_nth, outermost
 
 _BLOCK = 1 << 19  # matrices held at a time: 64 MB
 _CHUNK = 256  # vertices skinned together: few joints move one stretch of a mesh
+_GATHERED = 8192  # vertices among which the outermost are looked for at once
 _PATHS = ("translation", "rotation", "scale")
 
 
@@ -119,10 +120,10 @@ class GltfScene:
         found = [np.zeros((0, 3))] * len(times_s)
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
-                for piece in self._cut(1):
-                    points = np.ascontiguousarray(poser.pose(piece).swapaxes(0, 1))
-                    for row, some in zip(range(at.start, at.stop), points, strict=True):
-                        found[row] = outermost(np.concatenate([found[row], some]))
+                for points in _gathered(poser.pose(piece) for piece in self._cut(1)):
+                    for row in range(at.start, at.stop):
+                        some = np.concatenate([found[row], points[:, row - at.start]])
+                        found[row] = outermost(some)
         return np.stack(found)
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, np.ndarray]]]:
@@ -211,6 +212,18 @@ class GltfScene:
         for places, parents in self._levels:
             np.matmul(worlds[parents], local[places], out=worlds[places])
         return worlds
+
+
+def _gathered(posed: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Join poses of few vertices, (n, k, 3) each, to some of many: each is then looked at once."""
+    waiting: list[np.ndarray] = []
+    for points in posed:
+        waiting.append(points)
+        if sum(map(len, waiting)) >= _GATHERED:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def _neighbours(body: Body, picked: np.ndarray) -> np.ndarray:

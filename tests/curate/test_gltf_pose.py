@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from curate.gltf_parts import HandOver
+from curate.gltf_pose import GltfScene
+from curate.inspect import inspect_file
 from render.config import LimitConfig
 from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession
@@ -36,6 +40,27 @@ def test_poses_are_those_of_blender(name: str, folder: Path, session: BlenderSes
     found = compare(build(name, folder), session)
     assert found
     assert max(clip.error for clip in found) < _ERROR_MAX, found
+
+
+@pytest.mark.parametrize("name", ["skin", "morphs", "lines"])
+def test_the_outermost_vertices_bound_all(name: str, tmp_path: Path) -> None:
+    parts = inspect_file(build(name, tmp_path)).parts
+    assert parts is not None
+    scene, times_s = GltfScene(parts), np.linspace(0, 1.7, 5)
+    points, extremes = scene.points(0, times_s, 1000), scene.extremes(0, times_s)
+    np.testing.assert_allclose(extremes.min(axis=1), points.min(axis=1), atol=1e-5)
+    np.testing.assert_allclose(extremes.max(axis=1), points.max(axis=1), atol=1e-5)
+    every_third = scene.points(0, times_s, -(-scene.vertices // 3))
+    np.testing.assert_allclose(every_third, points[:, ::3], atol=1e-5)
+
+
+def test_what_is_not_followed_is_handed_over(tmp_path: Path) -> None:
+    path = build("one_key", tmp_path)
+    parts = inspect_file(path).parts
+    assert parts is not None
+    parts.doc.buffers[0] = None  # as if only an extension could fill it
+    with pytest.raises(HandOver, match="compressed"):
+        GltfScene(parts)
 
 
 @pytest.mark.blender
