@@ -20,6 +20,7 @@ from shards.sample import Frames
 _SOLID, _TOUCHED = 128, 8  # alpha of a pixel that is mostly covered; of one that is met at all
 _BLACK_LEVEL = 8  # no channel of a black pixel is brighter
 _FLAT_LEVELS = 3  # an image whose channels span less has one colour
+_TIPS_PX = 4.0  # of an object's length: both ends may be too thin for any sample to meet them
 _SAME_LEVELS = 1  # pixels this close count as equal
 # Blender paints a missing texture (1, 0, 1): under white light red and blue stay equal, and green
 # is what the gloss adds.
@@ -301,13 +302,16 @@ def bounds_outside(images: dict[str, Frames], evidence: Evidence, config: QaConf
 
 
 def bounds_missing(images: dict[str, Frames], evidence: Evidence, config: QaConfig) -> Finding:
-    """Geometry that should fill the picture is not drawn. Only told where all is opaque."""
+    """Geometry that should fill the picture is not drawn. Only told where all is opaque.
+
+    The value is a share of the box's width or height, less what thin tips may lack.
+    """
     worst = float("nan")
     if evidence.complete and evidence.opaque:
         for box, seen in _boxes(images, evidence, 1):
             size = np.maximum(box[2:] - box[:2], 1.0)
             short = size - (np.minimum(seen[2:], box[2:]) - np.maximum(seen[:2], box[:2]))
-            worst = float(np.fmax(worst, max((short / size).max(), 0.0)))
+            worst = float(np.fmax(worst, max(((short - _TIPS_PX) / size).max(), 0.0)))
     return Finding(
         "qa_missing", worst, config.missing_share_max, "share of the box's side",
         f"{worst:.0%} of the projected geometry's width or height is not in the picture",
