@@ -100,7 +100,7 @@ def _similarity_fits(points: Positions) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Scales (k,), and residual distances (k, n).
     """
-    centred = points - points.mean(axis=1, keepdims=True)
+    centred = points - (np.einsum("kni->ki", points) / points.shape[1])[:, None]
     first = centred[0]
     spread = float(np.square(first).sum())
     if spread == 0:

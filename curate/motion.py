@@ -53,7 +53,7 @@ def measure(points: Positions) -> Motion:
     size = own_size(points)
     if size == 0:
         return Motion(0.0, *[0.0] * 8)
-    centres = points.mean(axis=1)  # (k, 3)
+    centres = np.einsum("kni->ki", points) / points.shape[1]  # (k, 3); faster than mean
     drift = centres - centres[0]
     local = points - drift[:, None]
     displacement = lengths(local - local[0])  # (k, n)
@@ -83,7 +83,8 @@ def own_size(points: Positions) -> float:
     The lower quartile, because a part that flies off makes the later boxes larger than the thing
     it left; not the smallest, because an asset may grow from nothing.
     """
-    sides = np.ptp(points, axis=1).max(axis=-1)  # (k,)
+    by_axis = np.ascontiguousarray(points.swapaxes(1, 2))  # (k, 3, n): reduced much faster
+    sides = np.ptp(by_axis, axis=2).max(axis=-1)  # (k,)
     return float(np.percentile(sides, 25)) or float(sides.max())
 
 
