@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import weakref
 from multiprocessing.context import BaseContext
+from multiprocessing.heap import BufferWrapper
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Ring:
     """Slots of shared memory, made before the workers start and inherited by them."""
 
     def __init__(self, slots: int, slot_bytes: int, context: BaseContext | None = None) -> None:
-        """Reserve the memory and touch all of it, so that workers do not wait for the kernel.
+        """Reserve the memory; the kernel gives a page when it is first written.
 
         Args:
             slots: how many; see ``shards.batches.slots_for``.
@@ -39,7 +40,8 @@ class Ring:
         self.slots = slots
         self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
         self.token = (os.getpid(), next(_numbers))
-        self._memory: Any = context.RawArray(ctypes.c_uint8, slots * self.slot_bytes)
+        # what lies under RawArray, less its zeroing: half a gigabyte before the first batch
+        self._memory = BufferWrapper(slots * self.slot_bytes)
         self._owners: Any = context.RawArray(ctypes.c_int64, slots)  # process id; 0 is free
         self._lock = context.Lock()
         _rings[self.token] = self
@@ -72,7 +74,8 @@ class Ring:
 
     def bytes_of(self, slot: int) -> np.ndarray:
         """Look at a slot's bytes; its ownership stays as it is."""
-        return np.frombuffer(self._memory, np.uint8, self.slot_bytes, slot * self.slot_bytes)
+        memory = self._memory.create_memoryview()
+        return np.frombuffer(memory, np.uint8, self.slot_bytes, slot * self.slot_bytes)
 
     def open(self, slot: int) -> np.ndarray:
         """Own a slot from now on: it is freed when the array and all its views are gone."""

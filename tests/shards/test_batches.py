@@ -137,7 +137,7 @@ def test_a_loader_shares_memory_with_its_workers(tiny_run: Path, method: str) ->
         met: list[str] = []
         for batch in loader:
             met += batch.keys
-            shares = np.frombuffer(samples.ring._memory, np.uint8)
+            shares = np.frombuffer(samples.ring._memory.create_memoryview(), np.uint8)
             for place, key in enumerate(batch.keys):
                 images = batch.sequences["orbit"]["rgba"]
                 assert np.may_share_memory(images, shares)
