@@ -7,6 +7,7 @@ callers of ``fault`` to the list.
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from render.image_size import PIXELS_MAX, PIXELS_TOTAL_MAX
 from shards.errors import AssetError
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class InspectLimits:
     clips_max: int = 10_000
     files_max: int = 10_000  # buffers, images, entries of a package: each of them
     references_max: int = 100_000  # distinct asset paths in USD layers
-    image_pixels_max: int = 16384 * 8192
-    image_pixels_total_max: int = 4 * 16384 * 8192  # 2 GiB once decoded to RGBA8
+    image_pixels_max: int = PIXELS_MAX
+    image_pixels_total_max: int = PIXELS_TOTAL_MAX
     duration_s_max: float = 3600.0  # for later rules about clips; inspection reports, never refuses
     warnings_max: int = 50
 

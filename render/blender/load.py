@@ -4,6 +4,7 @@ A clip is what one animation of the file moves: data-blocks, each with the actio
 drive it. Clips are told apart by index; names may repeat.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 import bpy
 
+from render.image_size import HEAD_MAX, PIXELS_MAX, PIXELS_TOTAL_MAX, image_size
 from render.visible import collision_hulls
 
 _SUBDIVISION_MAX = 2  # 16 times the faces; more does not show at these image sizes
@@ -76,6 +78,7 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
     asset.warnings += _show_what_renders()
     asset.warnings += _hide_what_is_not_the_object()
     asset.warnings += _check_images(os.path.dirname(path))
+    _refuse_huge_images()
     return asset
 
 
@@ -314,6 +317,42 @@ def _check_images(folder: str) -> list[str]:
         _unlink(image)
         warnings.append(f"texture {image.name!r} {reason}")
     return warnings
+
+
+def _refuse_huge_images() -> None:
+    """Measure by their headers what the gate could not see: pictures of .blend and FBX files.
+
+    Nothing is decoded before this, so a bomb is a file that cannot be loaded.
+    """
+    total = 0
+    for image in bpy.data.images:
+        for head in _heads(image):
+            try:
+                width, height = image_size(head) or (0, 0)
+            except ValueError as error:
+                raise LoadError(f"image {image.name!r}: {error}") from error
+            total += width * height
+            if width * height > PIXELS_MAX:
+                found = f"image {image.name!r} is {width} x {height} pixels, the limit is"
+                raise LoadError(f"{found} {PIXELS_MAX:,} pixels; scale the image down")
+    if total > PIXELS_TOTAL_MAX:
+        raise LoadError(f"the images have {total:,} pixels, the limit is {PIXELS_TOTAL_MAX:,}")
+
+
+def _heads(image: Any) -> list[bytes]:
+    """Read the beginning of an image's files, packed or beside the asset."""
+    if image.packed_files:
+        packed = [entry.packed_file for entry in image.packed_files if entry.packed_file]
+        return [file.data[:HEAD_MAX] for file in packed]
+    if image.source not in {"FILE", "SEQUENCE", "TILED"} or not image.filepath:
+        return []
+    path = bpy.path.abspath(image.filepath, library=image.library)
+    tiles = [str(tile.number) for tile in image.tiles] if image.source == "TILED" else [""]
+    heads = []
+    for tile in tiles:
+        with contextlib.suppress(OSError), open(path.replace("<UDIM>", tile), "rb") as stream:
+            heads.append(stream.read(HEAD_MAX))
+    return heads
 
 
 def _unlink(image: Any) -> None:

@@ -4,9 +4,11 @@ Files are made by Blender itself, so each test holds for the version that runs i
 """
 
 import contextlib
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import version
@@ -309,6 +311,51 @@ for i, name in enumerate(("{folder}/secret.png", "//../secret.png", "//own.png",
     assert "outside" in said["image 0"]
     assert "outside" in said["image 1"]
     assert "missing" in said["image 3"]
+
+
+def bomb() -> bytes:
+    """A PNG of 320 million pixels in 300 kB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    head = struct.pack(">IIBBBBB", 20_000, 16_000, 8, 0, 0, 0, 0)
+    rows = zlib.compressobj(9)
+    data = b"".join(rows.compress(bytes(20_001)) for _ in range(16_000)) + rows.flush()
+    parts = [(b"IHDR", head), (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_picture_that_explodes_is_refused_before_it_is_decoded(
+    session: BlenderSession, folder: Path, packed: bool
+) -> None:
+    """The gate sees no pictures inside .blend and FBX files; Blender itself has to ask."""
+    inner = folder / f"bomb-{packed}"
+    inner.mkdir()
+    (inner / "bomb.png").write_bytes(bomb())
+    code = f"""
+key((0, 24), (0, 1))
+material = bpy.data.materials.new("bomb")
+material.use_nodes = True
+image = bpy.data.images.load({str(inner / "bomb.png")!r})
+image.use_fake_user = True
+if {packed}:
+    image.pack()
+image.filepath = "//bomb.png"
+cube.data.materials.append(material)
+"""
+    path = make(inner / "bomb.blend", code)
+    if packed:
+        (inner / "bomb.png").unlink()
+    assert session.process.pid is not None
+    process = psutil.Process(session.process.pid)
+    before = process.memory_info().rss
+    with pytest.raises(BlenderFault, match=r"is 20000 x 16000 pixels, the limit is") as caught:
+        session.open(path, "blend", None)
+    assert caught.value.kind == "load"
+    assert process.memory_info().rss - before < 100 * 2**20
 
 
 def test_nothing_is_fetched(session: BlenderSession, folder: Path) -> None:
