@@ -64,7 +64,7 @@ class QaConfig(Config):
         default=2.0, ge=0, description="how far an image may reach beyond the projected geometry"
     )
     missing_share_max: float = Field(
-        default=0.25, ge=0, le=1,
+        default=0.4, ge=0, le=1,
         description="how much of the projected geometry's width or height may stay unseen, where "
         "nothing is see-through",
     )  # fmt: skip
