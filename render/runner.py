@@ -27,6 +27,8 @@ _POLL_S = 0.2
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
 _ADDRESS_SLACK_MB = 4096  # beyond twice the resident limit: what is mapped and never used
 _SCRATCH = "orbit4d-scratch-"  # then the owner's process id
+_GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dri/renderD*")
+_KERNEL_VARIABLES = ("OPTIX_CACHE_PATH", "CUDA_CACHE_PATH", "NEO_CACHE_DIR", "AMD_COMGR_CACHE_DIR")
 _ROOT = Path(__file__).resolve().parents[1]
 
 FaultKind = Literal["crash", "timeout", "memory", "load", "error"]
@@ -40,6 +42,10 @@ class WorkerConfig(Config):
     recycle_after_errors: int = Field(default=10, ge=1, description="requests that failed in it")
     recycle_above_mb: int = Field(default=2500, ge=300, description="resident, between requests")
     start_timeout_s: float = Field(default=120.0, gt=0)
+    kernel_cache: str = Field(
+        default="~/.cache/orbit4d/kernels",
+        description="where a machine with a GPU keeps compiled kernels between processes",
+    )
 
 
 @dataclass
@@ -170,12 +176,18 @@ class BlenderProcess:
         environment = os.environ | {"TMPDIR": str(self.scratch), "PYTHONPATH": str(_ROOT)}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
         environment["HOME"] = str(self.scratch)  # no user preferences, no add-ons
+        writable = [str(self.scratch)]
+        if any(Path("/dev").glob(pattern) for pattern in _GPU_DEVICES):
+            kernels = Path(self.config.kernel_cache).expanduser().absolute()
+            kernels.mkdir(parents=True, exist_ok=True)
+            environment |= dict.fromkeys(_KERNEL_VARIABLES, str(kernels))
+            writable.append(str(kernels))
         # The watch looks a few times a second; what asks for far too much at once is refused.
         data_max_mb = 2 * self.config.memory_max_mb + _ADDRESS_SLACK_MB
         command = [sys.executable, "-P", "-m", "render.blender", str(data_max_mb)]
         with self._log_path().open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, str(self.scratch), *self.readable],
+                [*command, os.pathsep.join(writable), *self.readable],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
