@@ -75,6 +75,7 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
         for index, duration_s in enumerate(clip_durations_s):
             name, _, _, bindings = raw_clips[index] if index < len(raw_clips) else ("", 0, 0, ())
             asset.clips.append(Clip(name, 0.0, duration_s * fps, bindings))
+    _refuse_files_elsewhere(os.path.dirname(path))
     asset.warnings += _show_what_renders()
     asset.warnings += _hide_what_is_not_the_object()
     asset.warnings += _check_images(os.path.dirname(path))
@@ -297,20 +298,33 @@ def _hide_what_is_not_the_object() -> list[str]:
     return warnings
 
 
+def _refuse_files_elsewhere(folder: str) -> None:
+    """Refuse geometry that comes from outside the asset's folder, be it another input's."""
+    kinds = (bpy.data.libraries, bpy.data.cache_files, bpy.data.volumes)
+    for block in [block for kind in kinds for block in kind if block.filepath]:
+        if not _lies_in(block.filepath, folder):
+            kind = type(block).__name__
+            raise LoadError(f"{kind} {block.filepath!r} lies outside the asset's folder")
+
+
+def _lies_in(filepath: str, folder: str, library: Any = None) -> bool:
+    root = os.path.realpath(folder)
+    target = os.path.realpath(bpy.path.abspath(filepath, library=library))
+    return target == root or target.startswith(root + os.sep)
+
+
 def _check_images(folder: str) -> list[str]:
     """Do without images that are missing or lie outside the asset's folder, and say so."""
     warnings = []
-    root = os.path.realpath(folder)
     for image in bpy.data.images:
         if image.source not in {"FILE", "SEQUENCE", "TILED"} or image.packed_file is not None:
             continue
         if not image.filepath:
             continue
-        target = os.path.realpath(bpy.path.abspath(image.filepath, library=image.library))
-        if target != root and not target.startswith(root + os.sep):
+        if not _lies_in(image.filepath, folder, image.library):
             image.filepath = ""
             reason = "lies outside the asset's folder: not read"
-        elif not os.path.exists(target):
+        elif not os.path.exists(bpy.path.abspath(image.filepath, library=image.library)):
             reason = "is missing: rendered without it"
         else:
             continue

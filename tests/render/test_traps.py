@@ -22,6 +22,7 @@ from render.config import EngineConfig, LimitConfig, RenderConfig
 from render.paths import SequenceConfig, fit, sample_times
 from render.runner import BlenderFault, BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
+from shards.sample import motion_magnitude
 from tests.render.make_gltf import Gltf, moving_cube
 
 pytestmark = pytest.mark.blender
@@ -311,6 +312,41 @@ for i, name in enumerate(("{folder}/secret.png", "//../secret.png", "//own.png",
     assert "outside" in said["image 0"]
     assert "outside" in said["image 1"]
     assert "missing" in said["image 3"]
+
+
+def test_a_library_outside_the_folder_of_a_blend_is_refused(
+    session: BlenderSession, folder: Path
+) -> None:
+    library = make(folder / "library.blend", "key((0, 24), (0, 1))")
+    inner = folder / "linking"
+    inner.mkdir()
+    code = f"""
+key((0, 24), (0, 1))
+with bpy.data.libraries.load({str(library)!r}, link=True, relative=False) as (there, here):
+    here.objects = there.objects
+scene.collection.objects.link(here.objects[0])
+"""
+    with pytest.raises(BlenderFault, match="lies outside the asset's folder"):
+        session.open(make(inner / "links.blend", code), "blend", None)
+    beside = make(folder / "beside.blend", code)
+    assert session.open(beside, "blend", None).vertices == 16
+
+
+def test_what_stands_still_has_no_motion_magnitude(session: BlenderSession, folder: Path) -> None:
+    """One draw of lights, one pose: nothing but time may tell orbit from static."""
+    gltf = Gltf()
+    node = gltf.node("cube", gltf.cube())
+    gltf.animate("rest", {node: ([0.0, 1.0], [(0, 0, 0), (0, 0, 0)])})
+    session.open(gltf.save(folder / "rest.gltf"), "gltf", [1.0])
+    config = CONFIG.model_copy(
+        update={"sequences": CONFIG.sequences.model_copy(update={"names": ("orbit", "static")})}
+    )
+    times_s = sample_times(0.0, 1.0, CONFIG.sequences.frames)
+    found = session.probe(0, times_s, 10_000, 10_000)
+    assert isinstance(found, Probe)
+    frame = fit(found.extremes, config.sequences)
+    images = session.render("uid", 0, (0.0, 1.0), frame, config, seed=0).images
+    assert motion_magnitude(images["orbit"], images["static"]).pixel_sum == 0
 
 
 def bomb() -> bytes:
