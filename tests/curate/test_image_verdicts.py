@@ -64,7 +64,15 @@ def broken_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
-def test_a_texture_that_cannot_be_decoded_is_no_magenta_sample(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("unreadable_max", "rule", "unit"),
+    [(0, "qa_texture", "textures"), (100, "qa_magenta", "share of visible pixels")],
+)
+@pytest.mark.parametrize("lit", [False, True])
+def test_a_texture_that_cannot_be_decoded_is_no_magenta_sample(
+    tmp_path: Path, lit: bool, unreadable_max: int, rule: str, unit: str
+) -> None:
+    """Told by the textures themselves, and if that were overlooked, by their colour."""
     gltf = Gltf()
     node = gltf.node("cube", gltf.cube())
     data = base64.b64encode(broken_png()).decode()
@@ -72,6 +80,10 @@ def test_a_texture_that_cannot_be_decoded_is_no_magenta_sample(tmp_path: Path) -
     gltf.doc["textures"] = [{"source": 0}]
     for material in gltf.doc["materials"]:
         material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
-    row = judged(gltf, node, tmp_path, settings())
-    assert (row["verdict"], row["rule"], row["unit"]) == ("rejected", "qa_texture", "textures")
-    assert row["value"] > 0
+        material["pbrMetallicRoughness"]["baseColorFactor"] = [1, 1, 1, 1]
+        if lit:
+            del material["extensions"]
+    row = judged(gltf, node, tmp_path, settings(unreadable_textures_max=unreadable_max))
+    assert (row["verdict"], row["rule"], row["unit"]) == ("rejected", rule, unit)
+    assert row["qa_texture"] == 6
+    assert row["qa_magenta"] == 1.0
