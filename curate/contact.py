@@ -66,6 +66,8 @@ def contact_sheet(
 
 def _choose(run: Path, only: Sequence[str]) -> list[IndexEntry]:
     samples = read_samples(run)
+    if buried := [key for key in only if key in samples.taken_down]:
+        raise RunError(f"{run}: samples {buried} were taken down; they are not shown any more")
     unknown = [key for key in only if key not in samples.entries]
     if unknown:
         raise RunError(f"{run}: no samples {unknown}; the index has {len(samples.entries)}")

@@ -22,6 +22,8 @@ from curate import ledger, report_columns, report_data, thumbs
 from shards import index
 from shards.errors import RunError, SampleError, ShardError
 from shards.files import clear_temporaries, write_atomic
+from shards.store import LocalStore
+from shards.tombstones import is_named, read_tombstones
 
 MAX_ROWS = 5000  # embedded; the page opens in well under a second
 INLINE_LIMIT_BYTES = 24 * 2**20  # of previews; about 3,000 clips
@@ -33,9 +35,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What the index says lies in the shards, and what is wrong with it."""
+    """What the index says lies in the shards, and what is wrong with it.
+
+    ``entries`` are those that may be shown; ``taken_down`` are the keys of the others.
+    """
 
     entries: dict[str, index.IndexEntry]
+    taken_down: list[str]
     shards: list[str]
     total_bytes: int
     problems: list[str]
@@ -120,7 +126,12 @@ def read_samples(run: Path) -> Samples:
         problems.append(f"{shard}.tar is missing: {lost} samples of the index have no data")
     problems += [f"{shard}.tar is not in the index" for shard in sorted(set(tars) - named)]
     total = sum(path.stat().st_size for path in tars.values())
-    return Samples(entries, sorted(tars), total, problems)
+    names = read_tombstones(LocalStore(run))
+    gone = sorted(key for key in entries if is_named(key, names))
+    shown = {key: entry for key, entry in entries.items() if not is_named(key, names)}
+    if gone:
+        problems.append(f"{_number(gone)} taken down, not shown here: {_few(gone)}")
+    return Samples(shown, gone, sorted(tars), total, problems)
 
 
 def compare(table: pa.Table, samples: Samples) -> list[str]:
@@ -128,7 +139,7 @@ def compare(table: pa.Table, samples: Samples) -> list[str]:
     pairs = zip(table["verdict"].to_pylist(), table["sample_key"].to_pylist(), strict=True)
     wanted = {key or "(no sample key)" for verdict, key in pairs if verdict == "kept"}
     problems: list[str] = []
-    if absent := sorted(wanted - set(samples.entries)):
+    if absent := sorted(wanted - set(samples.entries) - set(samples.taken_down)):
         problems.append(
             f"{_number(absent)} kept in the ledger but not in the index: {_few(absent)}"
         )

@@ -173,7 +173,7 @@ def tombstone(
     count = _or_fail(note)
     _console().print(
         f"{count} samples are skipped by readers from now on; their bytes go with: orbit4d shards "
-        f"compact {run}",
+        f"compact {run}\nPictures on a page that was written before go with: orbit4d report {run}",
         highlight=False,
     )
 

@@ -41,5 +41,9 @@ class SampleError(ItemError):
     """One sample of a shard is damaged or does not fit the schema."""
 
 
+class TakenDown(SampleError):
+    """One sample was taken down (``shards.tombstones``): whole, but not to be read."""
+
+
 class ShardError(Orbit4dError):
     """A shard or an index is damaged, missing or inconsistent."""

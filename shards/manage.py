@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from shards.index import IndexEntry
 from shards.read import SampleReader
 from shards.sample import decode_sequence, encode_members, sample_to_tar
 from shards.store import LocalStore
-from shards.tombstones import read_tombstones
+from shards.tombstones import is_named, read_tombstones
 from shards.write import ShardWriter, StagedSample
 
 _STAGING = "staging/.withdrawn"  # where a build looks for samples of withdrawn shards, too
@@ -122,7 +122,7 @@ def standing(run: Path) -> Iterator[Found]:
     reader = SampleReader(run)
     names = reader.tombstones.names
     for number, entry in enumerate(reader.entries()):
-        if not _is_named(entry.key, names):
+        if not is_named(entry.key, names):
             yield Found(reader, number, entry)
 
 
@@ -157,7 +157,7 @@ def compact_run(run: Path, target_bytes: int) -> dict[str, int]:
         writer = ShardWriter(run, target_bytes)
         folder = run / _STAGING
         before = sum(path.stat().st_size for path in index.tars(run))
-        gone = [entry for entry in writer.keys.values() if _is_named(entry.key, names)]
+        gone = [entry for entry in writer.keys.values() if is_named(entry.key, names)]
         hit = sorted({entry.shard for entry in gone})
         dead = {entry.key for entry in gone}
         for shard in hit:
@@ -167,7 +167,7 @@ def compact_run(run: Path, target_bytes: int) -> dict[str, int]:
         waiting = [
             StagedSample(path.stem, path)
             for path in sorted(folder.glob("*.tar"))
-            if path.stem not in writer.keys and not _is_named(path.stem, names)
+            if path.stem not in writer.keys and not is_named(path.stem, names)
         ]
         rest = iter(waiting)
         for count in balanced([sample.path.stat().st_size for sample in waiting], target_bytes):
@@ -191,10 +191,6 @@ def _locked(run: Path) -> Iterator[None]:
         raise RunError(f"{run}: a build is working on this folder; wait for it or end it") from None
     finally:
         os.close(handle)
-
-
-def _is_named(key: str, names: Collection[str]) -> bool:
-    return key in names or key.rpartition("-")[0] in names
 
 
 def _stage(sample: Found, folder: Path, codec: Codec | None) -> StagedSample:

@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from pydantic import Field
 
-from shards.errors import SampleError, ShardError
+from shards.errors import SampleError, ShardError, TakenDown
 from shards.follow import FollowingSampler
 from shards.order import EpochSampler, OrderConfig, hash_of
 from shards.reader import SampleReader
@@ -46,9 +46,10 @@ class MapStyle:
     Items are the dicts of ``SampleView.as_dict``, which the default collate takes. Picklable, and
     safe in forked workers.
 
-    A broken sample's place is taken by the next intact one of the selection, so that all ranks
-    keep equally many. Its item says so in ``stand_in_for``, ``broken`` keeps the reasons, and more
-    than ``max_broken`` of them in one process stop it.
+    The place of a sample that is broken or was taken down goes to the next intact one of the
+    selection, so that all ranks keep equally many and saved places stay valid: until ``orbit4d
+    shards compact`` that one comes more often. Its item says so in ``stand_in_for``. ``broken``
+    keeps the reasons of broken ones, and more than ``max_broken`` of them in one process stop it.
 
     Attributes:
         numbers: (n,) int64, the selected samples' numbers in the index.
@@ -105,14 +106,13 @@ class MapStyle:
         stand_in_for = ""
         for step in range(len(self)):
             number = int(self.numbers[(i + step) % len(self)])
-            if buried := self.reader.tombstones.among(self.reader, number):
-                stand_in_for = stand_in_for or buried
-                continue
             try:
                 meta, members = self.reader.read(number, self._ahead.pop(number, None))
                 epoch = getattr(i, "epoch", 0)
                 about = ViewedAs(stand_in_for, self.config.seed, epoch)
                 return view_sample(meta, members, self.config, about, room)
+            except TakenDown:
+                stand_in_for = stand_in_for or self.reader.entry(number).key
             except SampleError as error:
                 key = self.reader.entry(number).key
                 stand_in_for = stand_in_for or key
@@ -203,8 +203,8 @@ class ShardStream:
 
     A sample counts as seen once it was handed out. With several ranks or workers a saved state is
     exact where all of them have had equally many; under a loader that fetches ahead use
-    ``MapStyle`` and its sampler, which are exact at every batch. A broken sample is stood in for as
-    in ``MapStyle``; ``broken`` names it.
+    ``MapStyle`` and its sampler, which are exact at every batch. Samples that are broken or were
+    taken down are stood in for as in ``MapStyle``; ``broken`` names the broken ones.
     """
 
     def __init__(

@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from shards import index
-from shards.errors import SampleError, ShardError
+from shards.errors import SampleError, ShardError, TakenDown
 from shards.index import IndexEntry
 from shards.sample import SampleMeta, members_of
 from shards.store import LocalStore, Missing, SampleCache, StoreConfig, open_store
@@ -18,7 +18,8 @@ from shards.tombstones import Tombstones
 class SampleReader:
     """Single samples of one RUN folder, numbered as in ``index.parquet``.
 
-    Holds no open file, so it may be pickled, forked and used from several threads.
+    Holds no open file, so it may be pickled, forked and used from several threads. What was taken
+    down keeps its number and its index entry, but is not read.
     """
 
     def __init__(
@@ -71,6 +72,12 @@ class SampleReader:
         """Count the samples."""
         return self._table.num_rows
 
+    def __iter__(self) -> Iterator[tuple[SampleMeta, dict[str, bytes]]]:
+        """Read all samples but those taken down, as ``read`` does."""
+        for i in range(len(self)):
+            with contextlib.suppress(TakenDown):
+                yield self.read(i)
+
     def entry(self, i: int) -> IndexEntry:
         """Return what the index says of sample i."""
         if not 0 <= i < len(self):
@@ -89,10 +96,11 @@ class SampleReader:
         """Read the tar run of sample i.
 
         Raises:
+            TakenDown: if it was taken down.
             SampleError: if the shard is too short or, with ``verify``, the sha256 differs.
             ShardError: if the shard is missing.
         """
-        entry = self.entry(i)
+        entry = self._standing(i)
         data = self._recalled(entry)
         if data is not None:
             return data
@@ -162,6 +170,15 @@ class SampleReader:
             fetched = pool.map(attempt, numbers)
             return {number: data for number, data in fetched if data is not None}
 
+    def _standing(self, i: int) -> IndexEntry:
+        entry = self.entry(i)
+        if self.tombstones.hold(entry.key):
+            raise TakenDown(
+                f"{self.run}: sample {entry.key!r} was taken down (see tombstones.json there); it "
+                "is not read any more"
+            )
+        return entry
+
     def _recalled(self, entry: IndexEntry) -> bytes | None:
         data = self._cache.get(entry.sha256) if self._cache else None
         if data is None or hashlib.sha256(data).hexdigest() == entry.sha256:
@@ -174,10 +191,11 @@ class SampleReader:
         """Read sample i, or take its fetched bytes: its metadata and its tar members by name.
 
         Raises:
+            TakenDown: if it was taken down, be its bytes there or given.
             SampleError: if the sample is damaged.
             ShardError: if its shard is missing.
         """
-        key = self.entry(i).key
+        key = self._standing(i).key
         where = f"{self.run}: sample {key!r}"
         members = members_of(self.read_bytes(i) if data is None else data, where)
         if f"{key}.json" not in members:

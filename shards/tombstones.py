@@ -1,18 +1,20 @@
 """Takedown: samples that readers skip from now on, listed in ``RUN/tombstones.json``.
 
 A name is an asset's uid or a sample's key. Readers of a local folder notice a change at the next
-sample, others when they open the RUN. The tars keep the bytes until ``orbit4d shards compact``.
+sample, others within ``EVERY_S``. The tars keep the bytes until ``orbit4d shards compact``.
 """
 
 import json
+import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from shards.errors import ShardError
 from shards.files import dump_json, write_atomic
 from shards.store import LocalStore, Missing, Store
 
 FILE = "tombstones.json"
+EVERY_S = 60.0  # how often a list that lies behind a network is fetched again
 
 
 def read_tombstones(store: Store) -> dict[str, str]:
@@ -43,27 +45,35 @@ def add_tombstones(run: Path, names: dict[str, str]) -> dict[str, str]:
     return listed
 
 
+def is_named(key: str, names: Collection[str]) -> bool:
+    """Say whether a list takes down the sample with this key, by its key or by its asset."""
+    return key in names or key.rpartition("-")[0] in names
+
+
 class Tombstones:
     """The list as a reader sees it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._stamp: tuple[int, int] | None = self._stamp_now()
-        self.names = read_tombstones(store)
+        self._stamp = self._stamp_now()
+        self._names = read_tombstones(store)
 
-    def among(self, reader: Any, number: int) -> str:
-        """Return the sample's key if it was taken down, else an empty string."""
+    @property
+    def names(self) -> dict[str, str]:
+        """The list as it is now: uid or key -> reason."""
         stamp = self._stamp_now()
         if stamp != self._stamp:
-            self._stamp, self.names = stamp, read_tombstones(self.store)
-        if not self.names:
-            return ""
-        entry = reader.entry(number)
-        return entry.key if entry.key in self.names or entry.uid in self.names else ""
+            self._names = read_tombstones(self.store)
+            self._stamp = stamp
+        return self._names
+
+    def hold(self, key: str) -> bool:
+        """Say whether the sample with this key was taken down."""
+        return is_named(key, self.names)
 
     def _stamp_now(self) -> tuple[int, int] | None:
         if not isinstance(self.store, LocalStore):
-            return None
+            return int(time.monotonic() / EVERY_S), 0
         try:
             about = (self.store.root / FILE).stat()
         except FileNotFoundError:

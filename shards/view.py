@@ -104,8 +104,8 @@ class SampleView:
     """A sample as a reader asked for it.
 
     ``motion_magnitude`` is the stored ``pixel_sum`` of the whole sample at its stored size (NaN
-    where none was measured). ``stand_in_for`` names the broken sample whose place this one takes;
-    empty for a sample in its own place.
+    where none was measured). ``stand_in_for`` names the sample, broken or taken down, whose place
+    this one takes; empty for a sample in its own place.
     """
 
     meta: SampleMeta

@@ -123,7 +123,7 @@ class Clips(Dataset[Clip]):
     """Decoded clips by number, kept in memory up to ``data.cache_mb``.
 
     A clip shrinks to kilobytes where its sheets take tens of milliseconds to decode, so small runs
-    decode everything once.
+    decode everything once. One that is taken down meanwhile is forgotten at once.
     """
 
     def __init__(self, samples: MapStyle, config: DataConfig) -> None:
@@ -138,6 +138,9 @@ class Clips(Dataset[Clip]):
 
     def __getitem__(self, i: int) -> Clip:
         """Decode a clip, or recall it."""
+        kept = self._kept.get(i)
+        if kept is not None and self.samples.reader.tombstones.hold(kept.key):
+            self._room += self._kept.pop(i).nbytes
         if i not in self._kept:
             clip = self._decode(self.samples.view(i))
             if clip.nbytes > self._room:

@@ -43,7 +43,8 @@ def held_out_keys(fit: Path, data: Path) -> tuple[str, ...]:
         RunError: if there are none.
     """
     _, split = FitFolder(fit).read()
-    present = {entry.key for entry in SampleReader(data).entries()}
+    reader = SampleReader(data)
+    present = {key for key in reader.column("key") if not reader.tombstones.hold(key)}
     keys = tuple(key for key in split.held_out if key in present)
     if not keys:
         raise RunError(

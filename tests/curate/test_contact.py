@@ -10,6 +10,7 @@ from PIL import Image
 from curate.contact import FRAME_PX, contact_sheet
 from shards import index
 from shards.errors import RunError
+from shards.tombstones import add_tombstones
 
 
 def _opened(path: Path) -> np.ndarray:
@@ -56,6 +57,18 @@ def test_damage_takes_a_row_and_not_the_sheet(tiny_run: Path, tmp_path: Path) ->
     assert before.shape == after.shape
     reds = (after.astype(int) @ (1, -1, 0) > 100).any(axis=1) & ~(before != after).all(axis=(1, 2))
     assert reds.any()
+
+
+def test_what_was_taken_down_is_not_shown(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    add_tombstones(run, {"blob00": "", "blob02-001": ""})
+    left = [f"blob{asset:02d}-{clip:03d}" for asset in (1, 2, 3) for clip in range(3)]
+    left.remove("blob02-001")
+    contact_sheet(run, tmp_path / "without.png")
+    contact_sheet(tiny_run, tmp_path / "chosen.png", only=left)
+    assert (tmp_path / "without.png").read_bytes() == (tmp_path / "chosen.png").read_bytes()
+    with pytest.raises(RunError, match=r"samples \['blob00-001'\] were taken down"):
+        contact_sheet(run, tmp_path / "a.png", only=["blob00-001"])
 
 
 def test_sheets_that_would_be_empty_are_refused(tiny_run: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from curate import cli_report, ledger, report, report_columns, report_data
 from shards import index
 from shards.errors import RunError
+from shards.tombstones import add_tombstones
 from tests.curate.audit_run import NASTY, make_audit_run
 
 
@@ -60,6 +61,19 @@ def test_counts_on_the_page_are_those_of_the_ledger(audit_run: Path) -> None:
         (row["uid"], row["clip_index"]) for row in rows
     ]
     assert not _problems(page)
+
+
+@pytest.mark.parametrize("inline_limit_bytes", [10**9, 0])
+def test_what_was_taken_down_has_no_picture(own_run: Path, inline_limit_bytes: int) -> None:
+    page = report.write_report(own_run, inline_limit_bytes=inline_limit_bytes)
+    shown = set(_data(page)["previews"])
+    gone = sorted(key for key in shown if key.startswith("blob00"))
+    add_tombstones(own_run, {"blob00": ""})
+    report.write_report(own_run, inline_limit_bytes=inline_limit_bytes)
+    assert set(_data(page)["previews"]) == shown - set(gone)
+    strips = {path.stem for path in (page.parent / "thumbs").glob("*")}
+    assert strips == (set() if inline_limit_bytes else shown - set(gone))
+    assert _problems(page) == [f"3 samples taken down, not shown here: {', '.join(gone)}"]
 
 
 def test_summary_adds_up(audit_run: Path) -> None:

@@ -247,6 +247,7 @@ def test_the_commands_do_what_they_say(run: Path, tmp_path: Path) -> None:
     assert "no sample 'y'" in invoke("cat", run, "y")[1]
     assert "nothing was noted" in invoke("tombstone", run, "blob00", "nobody")[1]
     assert "3 samples are skipped" in invoke("tombstone", run, "blob00")[1]
+    assert "'blob00-000' was taken down" in invoke("cat", run, "blob00-000")[1]
     assert "3 samples would be removed" in invoke("compact", run, "--dry-run")[1]
     assert invoke("compact", run)[0] == 0
     merge = ("merge", run, "--out", tmp_path / "m")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards import index
-from shards.errors import ConfigError, SampleError, ShardError
+from shards.errors import ConfigError, SampleError, ShardError, TakenDown
 from shards.read import MapStyle, Part, SampleReader, ShardStream, StreamConfig
 from shards.tombstones import add_tombstones
 from shards.where import parse_where
@@ -284,6 +284,34 @@ def test_samples_taken_down_are_skipped_at_once_and_states_stay_valid(own_run: P
         assert {lost for _, lost in met if lost} == gone
         assert len(met) == 12
         assert some.broken == {}
+
+
+def test_a_sample_taken_down_is_not_read_singly_either(own_run: Path) -> None:
+    reader = SampleReader(own_run)
+    data = reader.read_bytes(4)
+    add_tombstones(own_run, {"blob01": ""})
+    for some in (reader, SampleReader(own_run)):
+        for number in (3, 4, 5):
+            with pytest.raises(TakenDown, match=r"'blob01-00.' was taken down"):
+                some.read_bytes(number)
+        with pytest.raises(TakenDown):
+            some.read(4, data)
+        met = [meta.key for meta, _ in some]
+        assert met == [key for key in some.column("key") if not key.startswith("blob01")]
+
+
+@pytest.mark.parametrize("world", [1, 2, 5])
+def test_ranks_keep_equally_many_when_samples_are_taken_down_midway(
+    own_run: Path, world: int
+) -> None:
+    ranks = [stream(own_run, Part(rank, world)) for rank in range(world)]
+    runs = [iter(rank) for rank in ranks]
+    met = [[next(run).key] for run in runs]
+    add_tombstones(own_run, {"blob02": "", "blob00-001": ""})
+    rest = [[view.key for view in run] for run in runs]
+    assert {len(first + more) for first, more in zip(met, rest, strict=True)} == {12 // world}
+    gone = {"blob02-000", "blob02-001", "blob02-002", "blob00-001"}
+    assert not gone & {key for more in rest for key in more}
 
 
 def test_a_damaged_list_of_takedowns_stops_reading(own_run: Path) -> None:

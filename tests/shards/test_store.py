@@ -1,5 +1,6 @@
 import http.server
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shards import tombstones
 from shards.batches import SharedBatches
 from shards.errors import ShardError
 from shards.read import MapStyle, SampleReader, ShardStream, StreamConfig
 from shards.store import SampleCache, StoreConfig
+from shards.tombstones import add_tombstones
 
 pytest.importorskip("aiohttp")
 
@@ -184,6 +187,16 @@ def test_a_batch_fetches_its_samples_at_once(server: Server, tiny_run: Path) -> 
 
 def test_a_file_url_is_a_folder(tiny_run: Path) -> None:
     assert len(ShardStream(f"file://{tiny_run}", AS_STORED)) == 12
+
+
+def test_a_remote_list_of_takedowns_is_read_again_after_a_while(
+    server: Server, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.root = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    samples = remote(server)
+    add_tombstones(server.root, {"blob00-000": ""})
+    monkeypatch.setattr(tombstones, "EVERY_S", 1e-9)
+    assert samples.view(0).stand_in_for == "blob00-000"
 
 
 @pytest.mark.slow

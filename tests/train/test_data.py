@@ -1,3 +1,4 @@
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from shards.errors import ConfigError, RunError
 from shards.read import SampleReader
 from shards.sample import decode_sequence, over_white
+from shards.tombstones import add_tombstones
 from tests.train.small import random_batch
 from train.config import DataConfig
 from train.data import Batches, ClipBatch, Clips, open_clips, scaled_motion, stacked
@@ -92,6 +94,23 @@ def test_memory_is_a_cache_and_changes_nothing(tiny_run: Path, clips: Clips) -> 
     assert clips[1] is clips[1]
     assert bare[1] is not bare[1]
     assert bare[1].orbit.tobytes() == clips[1].orbit.tobytes()
+
+
+def test_a_clip_in_memory_is_forgotten_when_it_is_taken_down(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    clips = open_clips(run, CONFIG, seed=0)
+    room = clips._room
+    before = [clips[i].key for i in range(12)]
+    add_tombstones(run, {"blob01": "", "blob03-002": ""})
+    after = [clips[i].key for i in range(12)]
+    gone = {key for key in before if key.startswith("blob01")} | {"blob03-002"}
+    assert [a for a, b in zip(after, before, strict=True) if b not in gone] == [
+        key for key in before if key not in gone
+    ]
+    assert not gone & set(after)
+    assert room - clips._room == sum(clip.nbytes for clip in clips._kept.values())
 
 
 @pytest.mark.slow
