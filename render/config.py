@@ -18,6 +18,7 @@ PassName = Literal["depth", "normal", "flow", "index", "tracks", "joints"]
 _SAMPLES: dict[Quality, int] = {"draft": 4, "standard": 16, "final": 32}
 _POINT_SAMPLES: dict[Quality, int] = {"draft": 8, "standard": 16, "final": 64}
 _COVERAGE_RAYS: dict[Quality, int] = {"draft": 32, "standard": 64, "final": 256}
+_SUNS = 4  # Cycles' samples take the lights in turn, so four of them see all suns alike
 _ANTIALIASED_PX = 0.5  # from this filter radius on, samples are shared between pixels
 
 
@@ -46,10 +47,11 @@ class EngineConfig(Config):
         default=True, description="take the alpha of silhouettes from rays at the geometry"
     )
     denoiser: bool = False
-    light_tree: bool = Field(
-        default=False,
-        description="choose lights by their distance and side: less noise on matte surfaces where "
-        "few lights reach, bright specks on glossy ones",
+    light_tree: bool | None = Field(
+        default=None,
+        description="choose lights by distance and side: less noise on matte surfaces that few "
+        "lights reach, bright specks on glossy ones; none: only where samples are too few to go "
+        "round the lights",
     )
     max_bounces: int = Field(default=4, ge=0)
     diffuse_bounces: int = Field(default=1, ge=0)
@@ -83,8 +85,11 @@ class EngineConfig(Config):
     def request(self) -> dict[str, Any]:
         """Return what Blender has to know, in rendered pixels."""
         fine = self.supersampling
+        samples = max(self.samples_per_pixel // fine**2, 1)
+        go_round = samples >= _SUNS
         return self.model_dump(exclude={"quality", "exact_coverage"}) | {
-            "samples": max(self.samples_per_pixel // fine**2, 1),
+            "samples": samples,
+            "light_tree": not go_round if self.light_tree is None else self.light_tree,
             "filter_width_px": self.filter_width_px if fine == 1 else None,
             # One sequence for all pixels keeps neighbouring rays together and has 1 dB less noise,
             # if it is long enough for each pixel to see all lights.

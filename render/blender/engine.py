@@ -63,6 +63,10 @@ def _set_cycles(cycles: Any, engine: dict[str, Any]) -> None:
     cycles.film_exposure = 1.0
     cycles.film_transparent_glass = False
     cycles.use_light_tree = engine["light_tree"]
+    # Glowing parts are met by bounces. As lights of their own they would take samples from the
+    # suns, and what they light would be all that is free of noise.
+    for material in bpy.data.materials:
+        material.cycles.emission_sampling = "NONE"
     cycles.light_sampling_threshold = 0.01
     cycles.min_light_bounces = cycles.min_transparent_bounces = 0
     cycles.blur_glossy = 1.0

@@ -18,7 +18,8 @@ def test_quality_sets_samples_at_both_filters(quality: str) -> None:
     soft = EngineConfig.model_validate({"quality": quality})
     point = EngineConfig.model_validate({"quality": quality, "filter_width_px": 0.01})
     assert (soft.supersampling, point.supersampling) == (2, 1)
-    assert soft.request()["samples"] * 4 == soft.samples_per_pixel
+    assert soft.request()["samples"] * soft.supersampling**2 == soft.samples_per_pixel
+    assert soft.request()["light_tree"] == (quality == "draft")  # too few to go round the suns
     assert point.request()["samples"] == point.samples_per_pixel
     assert soft.coverage_rays > 0 == point.coverage_rays
     assert soft.request()["filter_width_px"] is None
