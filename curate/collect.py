@@ -1,11 +1,15 @@
 """Gather finished assets in input order into shards and the ledger.
 
 Workers finish in any order; packing follows the order of the inputs, so the shards do not depend
-on how many workers there were or what was interrupted.
+on how many workers there were or what was interrupted. Where a shard ends depends on nothing but
+the samples that follow the shard before it: a build that was cut short goes on with the same cuts.
 """
 
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,44 @@ from curate import ledger
 from curate.run_folder import RunFolder, uid_of
 from curate.sources import Source
 from shards.write import StagedSample
+
+
+def next_cut(sizes: Sequence[int], target: int, *, last: bool) -> int:
+    """Say how many samples the next shard takes; 0: it is not known yet.
+
+    A shard closes once it has ``target`` bytes, but only when as much again is waiting. So what is
+    left in the end is never a sliver: it makes one shard, or two halves from 1.5 ``target`` on.
+
+    Args:
+        sizes: bytes of each sample in line.
+        target: bytes that a shard should have.
+        last: nothing comes after these.
+    """
+    sums = list(accumulate(sizes))
+    total = sums[-1] if sums else 0
+    if total >= 2 * target:
+        goal = float(target)
+    elif not last:
+        return 0
+    else:
+        goal = total if 2 * total < 3 * target else total / 2
+    return next((count for count, done in enumerate(sums, 1) if done >= goal), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A sample in line, and its bytes."""
+
+    staged: StagedSample
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The end of an asset: its rows may be entered when the samples before are committed."""
+
+    rows: list[dict[str, Any]]
+    folder: Path
 
 
 class Collector:
@@ -28,10 +70,8 @@ class Collector:
         self._next = 0
         self._ready: dict[str, list[dict[str, Any]] | None] = {}  # None: settled earlier
         self._waiting: dict[str, list[StagedSample]] = defaultdict(list)  # see _readmit
-        self._samples: list[StagedSample] = []
+        self._line: deque[_Sample | _Rows] = deque()
         self._bytes = 0
-        self._rows: list[dict[str, Any]] = []
-        self._folders: list[Path] = []
         for sample in run.survivors():
             self._readmit(sample)
 
@@ -65,20 +105,43 @@ class Collector:
         self._advance()
 
     def flush(self) -> None:
-        """Commit what is waiting: shard first, then ledger rows, then the staging is cleared.
+        """Commit all that is waiting; nothing comes after it."""
+        while self._line:
+            self._pack(self._cut(last=True))
+
+    def _cut(self, *, last: bool) -> int:
+        target = self.run.writer.target_bytes
+        if not last and self._bytes < 2 * target:
+            return 0
+        sizes = [item.size for item in self._line if isinstance(item, _Sample)]
+        return next_cut(sizes, target, last=last)
+
+    def _pack(self, count: int) -> None:
+        """Commit a shard first, then enter ledger rows, then clear the staging.
 
         A kill between any two of these is mended by the next run: it finds the sample committed
-        and enters the rows, or finds the rows entered and clears the folder.
+        and enters the rows, or finds the rows entered and clears the folder. Of an asset that lies
+        in two shards it finds some samples committed, and packs the others.
         """
-        if self._samples:
-            self.run.writer.commit(self._samples)
-        if self._rows:
-            ledger.append(self.run.path, self._rows, ledger.next_number(self.run.path))
-        for sample in self._samples:
+        samples: list[StagedSample] = []
+        rows: list[dict[str, Any]] = []
+        folders: list[Path] = []
+        while self._line and (isinstance(self._line[0], _Rows) or len(samples) < count):
+            item = self._line.popleft()
+            if isinstance(item, _Rows):
+                rows += item.rows
+                folders.append(item.folder)
+            else:
+                samples.append(item.staged)
+                self._bytes -= item.size
+        if samples:
+            self.run.writer.commit(samples)
+        if rows:
+            ledger.append(self.run.path, rows, ledger.next_number(self.run.path))
+        for sample in samples:
             sample.path.unlink(missing_ok=True)
-        for folder in self._folders:
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
-        self._samples, self._rows, self._folders, self._bytes = [], [], [], 0
 
     def _count(self, rows: list[dict[str, Any]]) -> None:
         self.assets += 1
@@ -95,8 +158,8 @@ class Collector:
                 for sample in self._waiting.pop(source.uid, []):
                     self._add(sample)
             self._next += 1
-            if self._bytes >= self.run.writer.target_bytes:
-                self.flush()
+            while count := self._cut(last=False):
+                self._pack(count)
 
     def _take(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Line up an asset's new samples and rows, and let go of its samples that went stale."""
@@ -112,8 +175,7 @@ class Collector:
         for key in sorted(wanted):
             if key not in self.run.writer.keys:
                 self._add(there[key])
-        self._rows += rows
-        self._folders.append(folder)
+        self._line.append(_Rows(rows, folder))
 
     def _withdraw_stale(self, uid: str, wanted: dict[str, str]) -> None:
         """Take back the shards that hold samples of this asset which no longer stand."""
@@ -137,5 +199,6 @@ class Collector:
             self._add(sample)
 
     def _add(self, sample: StagedSample) -> None:
-        self._samples.append(sample)
-        self._bytes += sample.path.stat().st_size
+        size = sample.path.stat().st_size
+        self._line.append(_Sample(sample, size))
+        self._bytes += size

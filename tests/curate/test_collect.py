@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curate import ledger, sources
-from curate.collect import Collector
+from curate.collect import Collector, next_cut
 from curate.config import BuildConfig
 from curate.sources import Source
 from shards import index
@@ -84,7 +86,8 @@ def test_nothing_is_packed_before_its_turn(inputs: Path, tmp_path: Path) -> None
     assert ledger.load(run.path) == []
     work(run, found[0])
     collector.finished(found[0], run.finished_rows(found[0]))
-    assert len(tars(run.path)) == 2  # a | c d; e does not fill a shard yet
+    assert len(tars(run.path)) == 1  # a; what makes less than two shards is cut in the end
+    assert {row["path"] for row in ledger.load(run.path)} == {"a.glb", "b.glb"}
     collector.flush()
     assert len(tars(run.path)) == 3
     run.close()
@@ -110,6 +113,67 @@ def test_a_second_build_does_nothing(inputs: Path, tmp_path: Path) -> None:
     before = outcome(tmp_path / "run"), tars(tmp_path / "run")
     assert build(tmp_path / "run", inputs) == []
     assert (outcome(tmp_path / "run"), tars(tmp_path / "run")) == before
+
+
+# where shards end
+
+
+def cut_all(sizes: list[int], target: int) -> list[list[int]]:
+    """Cut as a build does that gets these samples one by one."""
+    line: list[int] = []
+    shards: list[list[int]] = []
+
+    def pack(last: bool) -> None:
+        while count := next_cut(line, target, last=last):
+            shards.append(line[:count])
+            del line[:count]
+
+    for size in sizes:
+        line.append(size)
+        pack(False)
+    pack(True)
+    assert not line
+    return shards
+
+
+@given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 100))
+def test_no_shard_is_a_sliver(sizes: list[int], target: int) -> None:
+    shards = cut_all(sizes, target)
+    assert [size for shard in shards for size in shard] == sizes
+    largest = max(sizes, default=0)
+    totals = [sum(shard) for shard in shards]
+    for total in totals:
+        assert total < max(1.5 * target, target + largest)
+        assert total >= min(0.75 * target - largest, sum(sizes))
+    if largest * 20 < target and len(totals) > 1:
+        assert max(totals) < 2.2 * min(totals)
+
+
+@given(st.lists(st.integers(1, 60), max_size=80), st.integers(1, 100), st.data())
+def test_cuts_go_on_where_a_killed_build_stopped(
+    sizes: list[int], target: int, data: st.DataObject
+) -> None:
+    shards = cut_all(sizes, target)
+    done = data.draw(st.integers(0, len(shards)))
+    rest = sizes[sum(len(shard) for shard in shards[:done]) :]
+    assert cut_all(rest, target) == shards[done:]
+
+
+def test_an_asset_that_lies_in_two_shards_is_entered_once_both_are_there(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path / "in", a="kept " * 7, b="rejected", c="kept")
+    build(tmp_path / "undisturbed", inputs)
+    expected = outcome(tmp_path / "undisturbed"), tars(tmp_path / "undisturbed")
+    assert len(expected[1]) == 4  # two samples each, the last ones too
+    for commits in range(1, 5):
+        run = tmp_path / str(commits)
+        with pytest.MonkeyPatch.context() as patch:
+            dying = Dies(ShardWriter.commit, False, commits)
+            patch.setattr(ShardWriter, "commit", lambda *args, dying=dying: dying(*args))
+            with pytest.raises(Killed):
+                build(run, inputs)
+        assert len(tars(run)) == commits
+        assert "a.glb" not in build(run, inputs)
+        assert (outcome(run), tars(run)) == expected
 
 
 # kills at named moments
@@ -424,7 +488,7 @@ def test_a_staged_file_that_is_no_sample_is_not_packed(inputs: Path, tmp_path: P
     collector = Collector(run, found)
     work(run, found[0])
     for path in run.staging(found[0]).glob("*.tar"):
-        path.write_bytes(bytes(10_000))
+        path.write_bytes(bytes(20_000))
     with pytest.raises(SampleError, match="a-"):
         collector.finished(found[0], run.finished_rows(found[0]))
     assert tars(tmp_path / "run") == {}
