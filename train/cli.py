@@ -43,14 +43,20 @@ def fit_command(
     out: Annotated[Path, typer.Option("--out", metavar="FIT", help="Folder of this training run.")],
     preset_name: Annotated[str, typer.Option("--preset", help="Which run.")] = "tiny",
     sets: Sets = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="RUN is still being built: new shards join each epoch.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and plan.")] = False,
 ) -> None:
     """Train a model, or go on where an earlier call of the same command stopped.
 
+    With --follow the clips held out are drawn among those that are there at the first call, and all
+    that are finished later are trained on.
+
     Watch it with: tensorboard --logdir FIT/logs
     """
     try:
-        plan = plan_fit(preset(preset_name, sets or ()), data, out)
+        plan = plan_fit(preset(preset_name, sets or ()), data, out, follow=follow)
         _print_plan(plan, out)
         if dry_run:
             typer.echo(json.dumps(plan.config.model_dump(mode="json"), indent=2))

@@ -165,6 +165,27 @@ def open_clips(
     return Clips(MapStyle(run, stream_config(config, entries, seed), keys=keys), config)
 
 
+@dataclass(frozen=True, slots=True)
+class NotAmong:
+    """A filter of clips that loader processes can be handed."""
+
+    keys: frozenset[str]
+
+    def __call__(self, entry: IndexEntry) -> bool:
+        """Say whether a clip is none of these."""
+        return entry.key not in self.keys
+
+
+def follow_clips(run: Path, config: DataConfig, seed: int, held_out: Collection[str]) -> Clips:
+    """Open the clips of a RUN folder that is still being built, all but those held out.
+
+    Those of shards that are finished meanwhile join at each new epoch.
+    """
+    entries = SampleReader(run, follow=True).entries()
+    settings = stream_config(config, entries, seed).model_copy(update={"follow": True})
+    return Clips(MapStyle(run, settings, where=NotAmong(frozenset(held_out))), config)
+
+
 def stacked(clips: list[Clip]) -> ClipBatch:
     """Collate."""
     orbit = _colours([clip.orbit for clip in clips])

@@ -21,7 +21,7 @@ from shards.errors import Orbit4dError
 from shards.seeding import rng_for
 from train.checkpoint import Checkpoint, clear_unfinished, load_checkpoint, save_checkpoint
 from train.config import OptimConfig, TrainConfig
-from train.data import Batches, ClipBatch, open_clips
+from train.data import Batches, ClipBatch, follow_clips, open_clips
 from train.ema import Ema
 from train.log import TrainLog
 from train.losses import diffusion_loss, motion_loss
@@ -206,7 +206,11 @@ def fit(
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     clear_unfinished(folder.checkpoints)
     write_document(plan, data, out)
-    clips = open_clips(data, config.data, config.seed, plan.split.train)
+    clips = (
+        follow_clips(data, config.data, config.seed, plan.split.held_out)
+        if plan.follow
+        else open_clips(data, config.data, config.seed, plan.split.train)
+    )
     batches = Batches(clips, config.batch, config.data.workers)
     trainer = Trainer(config, device_for(config.device))
     if plan.steps_done:

@@ -71,7 +71,8 @@ class Plan:
     config: TrainConfig
     split: Split
     steps_done: int
-    data_sha256: str
+    data_sha256: str  # of the index; empty where the RUN is followed
+    follow: bool = False
 
     @property
     def finished(self) -> bool:
@@ -79,22 +80,39 @@ class Plan:
         return self.steps_done >= self.config.steps
 
 
-def plan_fit(config: TrainConfig, data: Path, out: Path) -> Plan:
+def plan_fit(config: TrainConfig, data: Path, out: Path, *, follow: bool = False) -> Plan:
     """Compare the wish with what lies in the FIT folder; writes nothing.
+
+    Args:
+        config: what to train.
+        data: the RUN folder.
+        out: the FIT folder.
+        follow: ``data`` is still being built. What is held out is drawn among the clips that are
+            there at the first call; all that come later are trained on.
 
     Raises:
         RunError: if the folder holds a run with other settings or other data.
-        ShardError: if ``data`` has no index.
+        ShardError: if ``data`` has no index and is not followed.
     """
-    entries = SampleReader(data).entries()
+    entries = SampleReader(data, follow=follow).entries()
+    if follow and not entries:
+        raise RunError(
+            f"{data}: has no finished shard yet. Wait for the build's first one (shards.target_mb "
+            "says how large they are), then give the same command again"
+        )
     split = split_clips(entries, config.data.held_out_share)
-    if not split.train:
-        raise RunError(f"{data}: holds no clips to train on; see its ledger for why")
-    digest = sha256_of(data / "index.parquet")
+    digest = "" if follow else sha256_of(data / "index.parquet")
     folder = FitFolder(out)
     if folder.document.exists():
-        _check_same(json.loads(folder.document.read_bytes()), config, digest, out)
-    return Plan(config, split, folder.steps_done(), digest)
+        document = json.loads(folder.document.read_bytes())
+        _check_same(document, config, digest, out)
+        if follow:
+            held_out = tuple(document["held_out_keys"])
+            there = (entry.key for entry in entries)
+            split = Split(tuple(key for key in there if key not in held_out), held_out)
+    if not split.train:
+        raise RunError(f"{data}: holds no clips to train on; see its ledger for why")
+    return Plan(config, split, folder.steps_done(), digest, follow)
 
 
 def _check_same(document: dict[str, Any], config: TrainConfig, digest: str, out: Path) -> None:
@@ -109,6 +127,9 @@ def _check_same(document: dict[str, Any], config: TrainConfig, digest: str, out:
             f"{out}: was trained with other settings ({'; '.join(changed)}). Repeat those, or "
             "give another --out"
         )
+    if bool(document["data_sha256"]) != bool(digest):
+        word = "without" if digest == "" else "with"
+        raise RunError(f"{out}: was trained {word} --follow. Repeat that, or give another --out")
     if document["data_sha256"] != digest:
         raise RunError(
             f"{out}: was trained on {document['data']} as it was then; the samples there or here "
