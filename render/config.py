@@ -15,8 +15,8 @@ Quality = Literal["draft", "standard", "final"]
 PassName = Literal["depth", "normal", "flow", "index", "tracks", "joints"]
 
 # Samples per pixel and rays per silhouette pixel; measured in tests/bench/render.py.
-_SAMPLES: dict[Quality, int] = {"draft": 4, "standard": 16, "final": 32}
-_POINT_SAMPLES: dict[Quality, int] = {"draft": 8, "standard": 16, "final": 64}
+_SAMPLES: dict[Quality, int] = {"draft": 4, "standard": 16, "final": 64}
+_POINT_SAMPLES: dict[Quality, int] = {"draft": 6, "standard": 16, "final": 64}
 _COVERAGE_RAYS: dict[Quality, int] = {"draft": 32, "standard": 64, "final": 256}
 _SUNS = 4  # Cycles' samples take the lights in turn, so four of them see all suns alike
 _ANTIALIASED_PX = 0.5  # from this filter radius on, samples are shared between pixels
@@ -93,7 +93,7 @@ class EngineConfig(Config):
             "filter_width_px": self.filter_width_px if fine == 1 else None,
             # One sequence for all pixels keeps neighbouring rays together and has 1 dB less noise,
             # if it is long enough for each pixel to see all lights.
-            "scrambling_distance": 1.0 if self.antialiased or self.samples_per_pixel < 8 else 0.0,
+            "scrambling_distance": 1.0 if self.antialiased or self.samples_per_pixel < 6 else 0.0,
         }
 
 
