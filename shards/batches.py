@@ -10,9 +10,9 @@
         ...
         sampler.advance()
 
-Images never pass through a pipe and are never copied: a worker decodes each sheet into its place
-in the batch. As uint8 RGBA a batch is as small as it gets; laying it over a colour is one line on
-the device that trains.
+Images and passes never pass through a pipe and are never copied: a worker decodes each sheet into
+its place in the batch. As uint8 RGBA a batch is as small as it gets; laying it over a colour is one
+line on the device that trains.
 """
 
 import os
@@ -27,7 +27,7 @@ from shards.errors import ShardError
 from shards.order import EpochSampler
 from shards.read import StreamConfig
 from shards.ring import Ring, ring_of
-from shards.view import Room, SampleView, Shapes, ViewConfig
+from shards.view import Forms, Room, SampleView, ViewConfig
 
 _ALIGN = 64
 
@@ -37,8 +37,9 @@ class Batch:
     """Samples stacked along a first axis b.
 
     ``sequences`` holds per sequence a dict of ``rgb`` or ``rgba`` (b, t, h, w, c), ``K``, ``c2w``,
-    ``times_s``, ``azimuth_deg`` and ``elevation_deg``, as in ``SequenceView``. ``stand_in_for`` is
-    empty where a sample is in its own place. Any array keeps the memory of the whole batch.
+    ``times_s``, ``azimuth_deg`` and ``elevation_deg``, as in ``SequenceView``, and the passes asked
+    for (b, t, ...). ``stand_in_for`` is empty where a sample is in its own place. An image array or
+    a pass keeps the memory of the whole batch.
     """
 
     keys: tuple[str, ...]
@@ -57,29 +58,29 @@ class Batch:
         }
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send images that lie in a slot by its number."""
+        """Send what lies in a slot by its number."""
         slot = self._slot
         if slot is None:
-            parts = self.keys, self.stand_in_for, self.motion_magnitude, self.sequences
-            return Batch, parts
+            return Batch, (self.keys, self.stand_in_for, self.motion_magnitude, self.sequences)
+        there = {(part.sequence, part.kind) for part in slot.parts}
         rest = {
-            name: {kind: array for kind, array in sequence.items() if kind not in ("rgb", "rgba")}
-            for name, sequence in self.sequences.items()
+            name: {kind: array for kind, array in arrays.items() if (name, kind) not in there}
+            for name, arrays in self.sequences.items()
         }
         return _arrive, (
             (self.keys, self.stand_in_for, self.motion_magnitude, rest),
             slot.token,
             slot.number,
-            slot.images,
+            slot.parts,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
-    """Where a sequence's images lie in a slot."""
+class _Part:
+    """Where the images or a pass of a sequence lie in a slot."""
 
     sequence: str
-    channels: str
+    kind: str
     shape: tuple[int, ...]
     dtype: str
     offset: int
@@ -97,16 +98,16 @@ class _Image:
 class _Slot:
     token: tuple[int, int]
     number: int
-    images: tuple[_Image, ...]
+    parts: tuple[_Part, ...]
 
 
 def _arrive(
-    parts: tuple[Any, ...], token: tuple[int, int], number: int, images: tuple[_Image, ...]
+    fields: tuple[Any, ...], token: tuple[int, int], number: int, parts: tuple[_Part, ...]
 ) -> Batch:
-    batch = Batch(*parts)
+    batch = Batch(*fields)
     base = ring_of(token).open(number)
-    for image in images:
-        batch.sequences[image.sequence][image.channels] = image.of(base)
+    for part in parts:
+        batch.sequences[part.sequence][part.kind] = part.of(base)
     return batch
 
 
@@ -144,7 +145,8 @@ class SharedBatches:
     """Whole batches of decoded samples, in shared memory.
 
     Samples of one batch have to have equally many images of equal size; ``size`` and ``frames`` of
-    the config make them so.
+    the config make them so. Passes that list something per image (``visible``) have to be equally
+    long as well.
     """
 
     def __init__(
@@ -167,8 +169,8 @@ class SharedBatches:
         """
         self.samples = samples
         self.batch_size = batch_size
-        images = _images(batch_size, samples.view(0).shapes(), samples.config)
-        self.ring = Ring(slots_for(workers, prefetch_factor), _bytes_of(images), context)
+        parts = _parts(batch_size, samples.view(0).forms(), samples.config)
+        self.ring = Ring(slots_for(workers, prefetch_factor), _bytes_of(parts), context)
 
     def __len__(self) -> int:
         """Count the samples, as torch's loader asks."""
@@ -214,24 +216,25 @@ class _Room:
         self.batch_size = batch_size
         self.slot = slot
         self.place = 0
-        self.images: tuple[_Image, ...] = ()
+        self.forms: Forms = {}
+        self.parts: tuple[_Part, ...] = ()
         self.arrays: dict[str, np.ndarray] = {}
 
-    def __call__(self, key: str, shapes: Shapes) -> dict[str, np.ndarray]:
-        if not self.images:
-            self._reserve(shapes)
-        expected = {image.sequence: image.shape[1:] for image in self.images}
-        if shapes != expected:
+    def __call__(self, key: str, forms: Forms) -> dict[str, np.ndarray]:
+        if not self.forms:
+            self._reserve(forms)
+        if forms != self.forms:
             raise ShardError(
-                f"sample {key!r} has images {shapes}, the others of its batch {expected}; set size "
-                "and frames, so that all come out alike"
+                f"sample {key!r} has images and passes {_text(forms)}, the others of its batch "
+                f"{_text(self.forms)}; set size and frames, so that all come out alike"
             )
         return {name: array[self.place] for name, array in self.arrays.items()}
 
-    def _reserve(self, shapes: Shapes) -> None:
+    def _reserve(self, forms: Forms) -> None:
         ring = self.ring
-        self.images = _images(self.batch_size, shapes, self.config)
-        needed = _bytes_of(self.images)
+        self.forms = forms
+        self.parts = _parts(self.batch_size, forms, self.config)
+        needed = _bytes_of(self.parts)
         if self.slot is not None and needed > ring.slot_bytes:
             ring.free(self.slot)
             self.slot = None
@@ -241,42 +244,42 @@ class _Room:
             base = ring.open(self.slot)  # no worker: the batch is at its reader's already
         else:
             base = ring.bytes_of(self.slot)
-        self.arrays = {image.sequence: image.of(base) for image in self.images}
+        self.arrays = {name: part.of(base) for name, part in zip(forms, self.parts, strict=True)}
 
     def batch(self, views: list[SampleView]) -> Batch:
         sequences = {
-            image.sequence: {
-                image.channels: self.arrays[image.sequence],
-                **{
-                    name: np.stack([getattr(v.sequences[image.sequence], name) for v in views])
-                    for name in ("K", "c2w", "times_s", "azimuth_deg", "elevation_deg")
-                },
-                **{
-                    kind: np.stack([v.sequences[image.sequence].passes[kind] for v in views])
-                    for kind in self.config.passes
-                },
+            name: {
+                number: np.stack([getattr(view.sequences[name], number) for view in views])
+                for number in ("K", "c2w", "times_s", "azimuth_deg", "elevation_deg")
             }
-            for image in self.images
+            for name in self.config.sequences
         }
+        for part, array in zip(self.parts, self.arrays.values(), strict=True):
+            sequences[part.sequence][part.kind] = array
         ring = self.ring
         return Batch(
             tuple(view.key for view in views),
             tuple(view.stand_in_for for view in views),
             np.array([view.motion_magnitude for view in views]),
             sequences,
-            None if self.slot is None else _Slot(ring.token, self.slot, self.images),
+            None if self.slot is None else _Slot(ring.token, self.slot, self.parts),
         )
 
 
-def _images(batch_size: int, shapes: Shapes, config: ViewConfig) -> tuple[_Image, ...]:
-    images: list[_Image] = []
+def _text(forms: Forms) -> str:
+    return ", ".join(f"{name} {form.shape} {form.dtype}" for name, form in forms.items())
+
+
+def _parts(batch_size: int, forms: Forms, config: ViewConfig) -> tuple[_Part, ...]:
+    parts: list[_Part] = []
     offset = 0
-    for name, shape in shapes.items():
-        image = _Image(name, config.channels, (batch_size, *shape), config.dtype, offset)
-        images.append(image)
-        offset += -(-image.nbytes // _ALIGN) * _ALIGN
-    return tuple(images)
+    for name, form in forms.items():
+        sequence, _, kind = name.partition(".")
+        shape = (batch_size, *form.shape)
+        parts.append(_Part(sequence, kind or config.channels, shape, form.dtype, offset))
+        offset += -(-parts[-1].nbytes // _ALIGN) * _ALIGN
+    return tuple(parts)
 
 
-def _bytes_of(images: tuple[_Image, ...]) -> int:
-    return images[-1].offset + images[-1].nbytes
+def _bytes_of(parts: tuple[_Part, ...]) -> int:
+    return parts[-1].offset + parts[-1].nbytes

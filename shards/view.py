@@ -13,7 +13,14 @@ from pydantic import Field, model_validator
 
 from shards.config import Config
 from shards.errors import ConfigError, SampleError
-from shards.sample import Frames, SampleMeta, SequenceMeta, decode_pass, decode_sequence
+from shards.sample import (
+    ArrayMeta,
+    Frames,
+    SampleMeta,
+    SequenceMeta,
+    decode_sequence,
+    decode_stored,
+)
 from shards.seeding import rng_for
 
 Level = Annotated[float, Field(ge=0, le=1)]
@@ -29,8 +36,20 @@ _NAMED: dict[str, Colour] = {
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp"}
 
-Shapes = Mapping[str, tuple[int, int, int, int]]
-Room = Callable[[str, Shapes], Mapping[str, np.ndarray]]
+# real values, though a sample that holds nothing but zeros stores them at scale 1, like counts
+_REAL = {"depth", "flow", "normal"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayForm:
+    """Shape and dtype of an array that a sample comes out as."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Forms = Mapping[str, ArrayForm]  # "orbit": its images, "orbit.depth": a pass of it
+Room = Callable[[str, Forms], Mapping[str, np.ndarray]]
 
 
 class ViewConfig(Config):
@@ -124,10 +143,13 @@ class SampleView:
         magnitude = self.meta.motion_magnitude
         return magnitude.pixel_sum if magnitude else float("nan")
 
-    def shapes(self) -> Shapes:
-        """Return the size of each sequence's images, (t, h, w, c)."""
-        shapes: dict[str, Any] = {name: v.images.shape for name, v in self.sequences.items()}
-        return shapes
+    def forms(self) -> Forms:
+        """Return shape and dtype of each sequence's images (t, h, w, c) and passes (t, ...)."""
+        arrays: dict[str, np.ndarray] = {}
+        for name, view in self.sequences.items():
+            arrays[name] = view.images
+            arrays |= {f"{name}.{kind}": array for kind, array in view.passes.items()}
+        return {name: ArrayForm(array.shape, str(array.dtype)) for name, array in arrays.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Return what torch's default collate takes: strings, floats and arrays by name.
@@ -153,14 +175,14 @@ class SampleView:
         return tree
 
 
-def shapes_of(meta: SampleMeta, config: ViewConfig) -> Shapes:
-    """Say how large a sample's images come out: sequence -> (t, h, w, c).
+def forms_of(meta: SampleMeta, config: ViewConfig) -> Forms:
+    """Say in which shape and dtype a sample's images and passes come out.
 
     Raises:
-        SampleError: if a sequence is missing or has too few images.
+        SampleError: if a sequence or a pass is missing, or has too few images.
     """
     depth = 4 if config.background is None else 3
-    shapes: dict[str, tuple[int, int, int, int]] = {}
+    forms: dict[str, ArrayForm] = {}
     for name in config.sequences:
         if name not in meta.sequences:
             raise SampleError(
@@ -168,8 +190,30 @@ def shapes_of(meta: SampleMeta, config: ViewConfig) -> Shapes:
             )
         about = meta.sequences[name]
         taken = _taken(about, config, f"sample {meta.key!r}: {name}", None)
-        shapes[name] = (len(taken), *_size(config, about), depth)
-    return shapes
+        size = _size(config, about)
+        forms[name] = ArrayForm((len(taken), *size, depth), config.dtype)
+        for kind in config.passes:
+            stored = _array_meta(meta, f"{name}.{kind}")
+            each = (*size, *stored.shape[3:]) if _is_images(stored.shape) else stored.shape[1:]
+            forms[f"{name}.{kind}"] = ArrayForm((len(taken), *each), _pass_dtype(kind, stored))
+    return forms
+
+
+def _array_meta(meta: SampleMeta, name: str) -> ArrayMeta:
+    if name not in meta.arrays:
+        raise SampleError(
+            f"sample {meta.key!r} has arrays {sorted(meta.arrays)}, not {name!r}; render with "
+            "render.passes to have more"
+        )
+    return meta.arrays[name]
+
+
+def _is_images(shape: tuple[int, ...]) -> bool:
+    return len(shape) >= 3  # others are lists per image: which tracks it sees
+
+
+def _pass_dtype(kind: str, stored: ArrayMeta) -> str:
+    return "float32" if kind in _REAL or stored.scale != 1.0 else stored.dtype
 
 
 def view_sample(
@@ -186,20 +230,20 @@ def view_sample(
         members: its tar members.
         config: what is asked.
         about: whose place it takes, and where its random choices come from.
-        room: optionally gives, for a key and its shapes, C-contiguous arrays to put the images in.
+        room: optionally gives, for a key and its forms, C-contiguous arrays to put them in.
 
     Raises:
         SampleError: if a sequence is missing, damaged or has too few images.
     """
     about = about or ViewedAs()
-    shapes = shapes_of(meta, config)
-    places = room(meta.key, shapes) if room else {}
+    forms = forms_of(meta, config)
+    places = room(meta.key, forms) if room else {}
     rng = rng_for(about.seed, "view", about.epoch, meta.key)
     turn = float(rng.random()) if config.first_view == "random" else 0.0
     behind = _draw_background(config, rng)
     views = {
-        name: _view_sequence(meta, members, name, config, turn, behind, places.get(name))
-        for name in shapes
+        name: _view_sequence(meta, members, name, config, turn, behind, places)
+        for name in config.sequences
     }
     return SampleView(meta, views, config.channels, about.stand_in_for)
 
@@ -211,9 +255,9 @@ def _view_sequence(  # noqa: PLR0913 - what one sample's sequences share, and th
     config: ViewConfig,
     turn: float,
     behind: Image.Image | None,
-    out: np.ndarray | None,
+    places: Mapping[str, np.ndarray],
 ) -> SequenceView:
-    about = meta.sequences[name]
+    about, out = meta.sequences[name], places.get(name)
     taken = _taken(about, config, f"sample {meta.key!r}: {name}", turn)
     height, width = size = _size(config, about)
     zoom = np.array([[width / about.width], [height / about.height], [1.0]])
@@ -235,10 +279,32 @@ def _view_sequence(  # noqa: PLR0913 - what one sample's sequences share, and th
         azimuth_deg=np.array(about.azimuth_deg, np.float32)[taken],
         elevation_deg=np.array(about.elevation_deg, np.float32)[taken],
         passes={
-            kind: _sized(decode_pass(meta, members, f"{name}.{kind}")[taken], size)
+            kind: _view_pass(meta, members, (name, kind), taken, size, places)
             for kind in config.passes
         },
     )
+
+
+def _view_pass(
+    meta: SampleMeta,
+    members: Mapping[str, bytes],
+    of: tuple[str, str],
+    taken: Int64[np.ndarray, " t"],
+    size: tuple[int, int],
+    places: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    name = ".".join(of)
+    stored = _array_meta(meta, name)
+    values = decode_stored(meta, members, name)[taken]
+    values = _sized(values, size) if _is_images(stored.shape) else values
+    out = places.get(name)
+    if out is None:
+        out = np.empty(values.shape, _pass_dtype(of[1], stored))
+    if out.dtype == np.float32:
+        np.multiply(values, np.float32(stored.scale), out=out, dtype=np.float32, casting="unsafe")
+    else:
+        out[:] = values
+    return out
 
 
 def _taken(

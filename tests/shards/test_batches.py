@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shards.arrays import StoredArray, encode_array, quantised
 from shards.batches import Batch, SharedBatches, slots_for
 from shards.errors import ShardError
 from shards.read import MapStyle, StreamConfig
 from shards.ring import Ring, ring_of
-from tests.make_shards import make_run
+from shards.sample import ArrayMeta, encode_members, sample_to_tar
+from shards.view import ArrayForm
+from shards.write import ShardWriter, StagedSample
+from tests.make_shards import make_run, make_sample
 
 VIEWS: list[dict[str, Any]] = [
     {"background": None, "dtype": "uint8"},
@@ -101,12 +105,91 @@ def test_samples_of_unlike_size_are_named(tmp_path: Path) -> None:
     real = inner.view
 
     def odd(i: int, room: Any) -> Any:
-        return room("odd-000", {"orbit": (2, 4, 4, 4)}) if i else real(i, room)
+        other = {"orbit": ArrayForm((2, 4, 4, 4), "uint8")}
+        return room("odd-000", other) if i else real(i, room)
 
     inner.view = odd
     with pytest.raises(ShardError, match="'odd-000' has images"):
         samples.__getitems__([0, 1])
     assert in_use(samples) == 0
+
+
+PASSES = ("depth", "index", "visible")
+
+
+@pytest.fixture(scope="module")
+def run_with_passes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give three samples; the first one's depth is zero all over, so its stored scale is 1."""
+    folder = tmp_path_factory.mktemp("passes")
+    writer = ShardWriter(folder / "run", 1)
+    staged: list[StagedSample] = []
+    for clip in range(3):
+        meta, images = make_sample("blob00", clip, frames=4, size=8)
+        draw = np.random.default_rng(clip)
+        stored = {
+            "orbit.depth": quantised(draw.random((4, 8, 8)) * clip, np.uint16, "sides"),
+            "orbit.index": StoredArray(draw.integers(0, 9, (4, 8, 8, 2), np.uint8), "object"),
+            "orbit.visible": StoredArray(draw.random((4, 5)) > 0.5, "bool"),
+        }
+        arrays = {
+            name: ArrayMeta(
+                dtype=str(a.values.dtype), shape=a.values.shape, unit=a.unit, scale=a.scale
+            )
+            for name, a in stored.items()
+        }
+        members, layouts = encode_members(images, "webp")
+        sequences = {
+            name: about.model_copy(update={"layout": layouts[name]})
+            for name, about in meta.sequences.items()
+        }
+        meta = meta.model_copy(update={"arrays": arrays, "sequences": sequences})
+        members |= {f"{name}.npy.zst": encode_array(a.values) for name, a in stored.items()}
+        path = folder / f"{meta.key}.tar"
+        path.write_bytes(sample_to_tar(meta, members))
+        staged.append(StagedSample(meta.key, path))
+    writer.commit(staged)
+    writer.finish()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("more", [{}, {"frames": 2, "stride": 2, "size": 4}])
+def test_passes_lie_in_the_slot_too(run_with_passes: Path, more: dict[str, Any]) -> None:
+    settings: dict[str, Any] = {"sequences": ("orbit",), "passes": PASSES, **more}
+    samples = batches(run_with_passes, 3, **settings)
+    one_by_one = MapStyle(run_with_passes, samples.samples.config)
+    orbit = samples.__getitems__([0, 2, 1]).sequences["orbit"]
+    shared = np.frombuffer(samples.ring._memory.create_memoryview(), np.uint8)
+    for kind in PASSES:
+        alone = np.stack([one_by_one[i]["orbit"][kind] for i in (0, 2, 1)])
+        np.testing.assert_array_equal(orbit[kind], alone)
+        assert orbit[kind].dtype == alone.dtype
+        assert np.may_share_memory(orbit[kind], shared)
+    assert [orbit[kind].dtype for kind in PASSES] == [np.float32, np.uint8, np.bool_]
+    assert orbit["depth"][1].max() > 0.9
+
+
+def test_passes_do_not_travel(run_with_passes: Path) -> None:
+    samples = batches(run_with_passes, 3, sequences=("orbit",), passes=PASSES)
+    batch = samples.__getitems__([0, 1, 2])
+    pickled = pickle.dumps(batch)
+    bare = batches(run_with_passes, 3, sequences=("orbit",)).__getitems__([0, 1, 2])
+    assert len(pickled) - len(pickle.dumps(bare)) < 500  # where they lie; depth has 3072 bytes
+    again: Batch = pickle.loads(pickled)
+    for kind in PASSES:
+        np.testing.assert_array_equal(
+            again.sequences["orbit"][kind], batch.sequences["orbit"][kind]
+        )
+    samples.ring.slots = 0  # none is free: the batch travels whole
+    whole: Batch = pickle.loads(pickle.dumps(samples.__getitems__([0, 1, 2])))
+    for kind in PASSES:
+        np.testing.assert_array_equal(
+            whole.sequences["orbit"][kind], batch.sequences["orbit"][kind]
+        )
+
+
+def test_a_pass_that_a_sample_lacks_is_named(tiny_run: Path) -> None:
+    with pytest.raises(ShardError, match=r"arrays \[\], not 'static.depth'; render with"):
+        batches(tiny_run, passes=("depth",), max_broken=0)
 
 
 @pytest.mark.slow
