@@ -5,7 +5,7 @@ import sys
 import typer
 
 from curate import cli as curate_cli
-from curate import cli_ledger, cli_report
+from curate import cli_ledger, cli_report, cli_sources
 from shards import cli as shards_cli
 from shards.errors import ConfigError, Orbit4dError, RunError
 from train import cli as train_cli
@@ -21,6 +21,7 @@ app.command("samples")(curate_cli.samples)
 app.command("build")(curate_cli.build)
 app.command("report")(cli_report.report)
 app.command("contact")(cli_report.contact)
+app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_ledger.app, name="curate")
 app.add_typer(shards_cli.app, name="shards")
 app.add_typer(train_cli.app, name="train")

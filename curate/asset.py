@@ -1,19 +1,22 @@
-"""The road of one asset: inspect, pose and judge each clip, render and encode the kept ones.
+"""The road of one asset: fetch, inspect, pose and judge each clip, render and encode the kept ones.
 
 Everything lands in the asset's staging folder, clip by clip, each file whole or absent: a record
 with the ledger row, and for a kept clip the finished sample. A worker that is killed loses the
 clip it was at; the next one goes on from there.
 """
 
+import contextlib
 import json
 import os
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from curate.clip import ClipRoad, Job
 from curate.config import BuildConfig
+from curate.fetch import fetched
 from curate.inspect import ClipHeader, Inspection, inspect_file
 from curate.rows import failure, fault_fields, rejection
 from curate.rules import Decision
@@ -25,6 +28,11 @@ from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
 from shards.sample import AssetMeta
+
+_WHOLE = {"clip_index": -1, "clip_name": "", "warnings": "[]"}  # a row about no clip
+_RECORD_RESTS_ON = (
+    "settings", "sha256", "companions", "stamp", "licence", "attribution", "name", "tags",
+)  # fmt: skip
 
 
 def stamp_of(file: Path) -> tuple[int, int] | None:
@@ -50,28 +58,43 @@ def basis_of(config: BuildConfig, versions: Mapping[str, str]) -> str:
 def process(job: Job, session: BlenderSession) -> None:
     """Bring one asset's staging folder to completion."""
     base = _base(job)
-    _complete(job, base, _Asset(job, session, base).rows())
+    if job.source.refusal:
+        _complete(job, base, [base | _WHOLE | rejection("source", _refusal(job.source))])
+        return
+    with contextlib.ExitStack() as until_done:
+        try:
+            source = until_done.enter_context(fetched(job.source, job.config.fetch))
+        except AssetError as error:
+            failed = failure(error.stage, error.rule, str(error), error.detail)
+            _complete(job, base, [base | _WHOLE | failed])
+            return
+        if source.remote is not None:
+            base["bytes"] = source.file.stat().st_size
+        _complete(job, base, _Asset(replace(job, source=source), session, base).rows())
 
 
 def give_up(job: Job, reason: str) -> None:
     """Complete the staging folder of an asset that no worker survived, with one failed row."""
     base = _base(job)
-    whole = {"clip_index": -1, "clip_name": "", "warnings": "[]"}
-    _complete(job, base, [base | whole | failure("worker", "worker_died", reason, "")])
+    _complete(job, base, [base | _WHOLE | failure("worker", "worker_died", reason, "")])
 
 
 def _base(job: Job) -> dict[str, Any]:
-    size, modified_ns = stamp_of(job.source.file) or (None, None)
+    source = job.source
+    here = None if source.remote is not None else stamp_of(source.file)
+    size, modified_ns = here or (None, None)
     job.staging.mkdir(parents=True, exist_ok=True)
     return {
-        "uid": job.source.uid,
-        "path": job.source.path,
-        "source": "local",
+        "uid": source.uid,
+        "path": source.path,
+        "source": source.about.source,
+        "stamp": source.stamp,
         "bytes": size,
         "modified_ns": modified_ns,
-        "format": job.source.file.suffix.lower().lstrip("."),
+        "format": source.file.suffix.lower().lstrip("."),
         "settings": basis_of(job.config, job.versions),
         "sample_key": "",
+        **source.about.fields(),
     }
 
 
@@ -98,14 +121,19 @@ class _Asset:
             inspection = inspect_file(self.job.source.file)
         except AssetError as error:
             return [self._whole(**failure(error.stage, error.rule, str(error), error.detail))]
+        announced = self.job.source.sha256
+        if announced and announced != inspection.sha256:
+            sentence = f"sha256 {inspection.sha256}, announced was {announced}; get the file again"
+            return [self._whole(**failure("source", "hash_mismatch", sentence, ""))]
+        about = self.job.source.about
         self.base |= {
             "sha256": inspection.sha256,
-            "licence": inspection.licence or "unknown",
-            "attribution": inspection.attribution,
+            "licence": about.licence or inspection.licence or "unknown",
+            "attribution": about.attribution or inspection.attribution,
             "format": inspection.format,
             "vertices": inspection.vertices,
             "triangles": inspection.triangles,
-            "companions": _companions(self.job.source.file.parent, inspection),
+            "companions": _companions(self.job.source, inspection),
         }
         self.warnings = list(inspection.warnings)
         if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
@@ -145,7 +173,8 @@ class _Asset:
 
     def _judge(self, inspection: Inspection, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
         limit = self.config.curate.clips.per_asset_max
-        about = AssetMeta(**{name: self.base[name] for name in AssetMeta.model_fields})
+        known = AssetMeta.model_fields.keys() & self.base.keys()
+        about = AssetMeta(**{name: self.base[name] for name in known})
         road = ClipRoad(self.job, self.session, view, inspection, clip, about)
         try:
             if limit is not None and self.kept >= limit:
@@ -187,10 +216,20 @@ def _refuse_link_outside(source: Source) -> None:
         )  # fmt: skip
 
 
-def _companions(folder: Path, inspection: Inspection) -> str:
+def _companions(source: Source, inspection: Inspection) -> str:
     """List the files that an asset consists of beside its main file, each with its stamp."""
-    names = [name for name, _ in inspection.companions]
-    return json.dumps([[name, *(stamp_of(folder / name) or (None, None))] for name in names])
+    stamps: list[list[Any]] = []
+    for name, _ in inspection.companions:
+        size, modified_ns = stamp_of(source.file.parent / name) or (None, None)
+        # the time of a download says nothing
+        stamps.append([name, size, None if source.remote is not None else modified_ns])
+    return json.dumps(stamps)
+
+
+def _refusal(source: Source) -> Decision:
+    if source.refusal == "denied":
+        return Decision("denied", 1, 0, "lists", "a deny list has this asset")
+    return Decision("not_allowed", 0, 1, "lists", "no allow list has this asset")
 
 
 def _nothing_to_do(clips: tuple[ClipHeader, ...] | None, vertices: int | None) -> Decision | None:
@@ -214,5 +253,5 @@ def _read_record(path: Path, base: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     row = json.loads(path.read_bytes())
-    same = all(row.get(name) == base.get(name) for name in ("settings", "sha256", "companions"))
+    same = all(row.get(name) == base.get(name) for name in _RECORD_RESTS_ON)
     return row if same else None

@@ -2,13 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from curate.asset import give_up
+from curate.catalogue import Gathered, gather
 from curate.clip import Job
 from curate.cluster import Outcome, run_here, run_on_ray
 from curate.collect import Collector
@@ -16,8 +17,9 @@ from curate.config import BuildConfig
 from curate.display import Display
 from curate.report import write_report
 from curate.run_folder import RunFolder
-from curate.sources import Source, find_sources
+from curate.sources import Source
 from render.lights import light_file
+from shards.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Options:
     workers: int = 0
     update: bool = False
     retry_failed: bool = False
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,26 @@ class Plan:
     missing: int
 
 
-def build(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -> Collector:
+def build(
+    inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options
+) -> Collector:
     """Bring a RUN folder to completion; what an earlier run finished is not done again.
+
+    Args:
+        inputs: see ``curate.catalogue``.
+        out: the RUN folder.
+        config: what comes out.
+        options: how to run, and which lists select the inputs.
 
     Returns:
         The collector, with the counts by verdict and rule.
 
     Raises:
-        ConfigError: an input is missing or holds no asset.
+        ConfigError: an input or a list is missing, or holds no asset.
         RunError: the folder is in use, or was made with other settings.
     """
-    sources = find_sources(inputs)
+    gathered = _gather(inputs, config, options)
+    sources = gathered.sources
     run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
     started = time.monotonic()
     with contextlib.closing(run), (out / "logs" / "build.jsonl").open("a") as stream:
@@ -60,6 +73,8 @@ def build(inputs: list[Path], out: Path, config: BuildConfig, options: Options) 
             ],
         )
         log.info("start", sources=len(sources), workers=options.workers, versions=run.versions)
+        if gathered.left_out or gathered.not_found:
+            log.info("lists", left_out=gathered.left_out, not_found=gathered.not_found)
         run.begin()
         collector = Collector(run, sources)
         missing = collector.take_over()
@@ -72,9 +87,9 @@ def build(inputs: list[Path], out: Path, config: BuildConfig, options: Options) 
     return collector
 
 
-def plan(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -> Plan:
+def plan(inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options) -> Plan:
     """Tell what a build would do, without doing it."""
-    sources = find_sources(inputs)
+    sources = _gather(inputs, config, options).sources
     if not (out / "run.json").exists():
         return Plan(0, 0, len(sources))
     run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
@@ -89,6 +104,14 @@ def plan(inputs: list[Path], out: Path, config: BuildConfig, options: Options) -
     return Plan(settled, staged, len(sources) - settled - staged)
 
 
+def _gather(inputs: Sequence[str | Path], config: BuildConfig, options: Options) -> Gathered:
+    gathered = gather(inputs, config.fetch, options.allow, options.deny)
+    if not gathered.sources:
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in gathered.left_out.most_common())
+        raise ConfigError(f"nothing was selected ({reasons})")
+    return gathered
+
+
 def _work(
     run: RunFolder,
     missing: list[Source],
@@ -96,21 +119,20 @@ def _work(
     options: Options,
     log: structlog.typing.WrappedLogger,
 ) -> None:
-    roots = sorted({source.root for source in missing})
+    roots = sorted({source.root for source in missing if source.remote is None})
     if (environment := light_file(run.config.render.lights)) is not None:
         roots.append(environment)  # the sandbox lets Blender read this one file
     jobs = (
         Job(source, run.config, run.versions, run.staging(source), run.committed(source.uid))
         for source in missing
     )
-    limits = run.config.limits
     outcomes: Iterator[Outcome]
     if not missing:
         outcomes = iter(())
     elif options.workers:
-        outcomes = run_on_ray(jobs, limits, roots, options.workers)
+        outcomes = run_on_ray(jobs, run.config, roots, options.workers)
     else:
-        outcomes = run_here(jobs, limits, roots)
+        outcomes = run_here(jobs, run.config, roots)
     with Display(collector, len(missing)) as display:
         for job, fault in outcomes:
             if fault:

@@ -14,8 +14,11 @@ from curate.presets import preset
 
 def build(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="glb, gltf, fbx, usd*, blend files, or folders"),
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="files, folders, globs, URLs, lists of them, objaverse: or objaverse-xl:",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="RUN folder; made if it does not exist")],
     workers: Annotated[
@@ -33,6 +36,14 @@ def build(
         int | None, typer.Option(min=1, help="stop after this many kept clips of an asset")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="run seed of every random draw [0]")] = None,
+    allow_list: Annotated[
+        list[str] | None,
+        typer.Option("--allow-list", metavar="LIST", help="take only what is in this list"),
+    ] = None,
+    deny_list: Annotated[
+        list[str] | None,
+        typer.Option("--deny-list", metavar="LIST", help="leave what is in this list"),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="RUN has other settings: judge all clips anew")
     ] = False,
@@ -54,6 +65,8 @@ def build(
       orbit4d build a.glb b.fbx --out out/run2 --workers 8 --set render.engine.samples=64
       orbit4d build assets/ --out out/run3 --preset diffusion4d
       orbit4d build assets/ --out out/run4 --set render.lights.mode=studio
+      orbit4d build 's3://bucket/models/**/*.glb' manifest.csv --out out/run5
+      orbit4d build objaverse: --allow-list curated.txt --deny-list taken_down.txt --out out/run6
     """
     from curate.build import Options, plan
     from curate.build import build as run_build
@@ -64,7 +77,8 @@ def build(
     if seed is not None:
         extra.append(f"seed={seed}")
     settings = BuildConfig.load(config, extra, preset(preset_name))
-    options = Options(workers, update, retry_failed)
+    lists = tuple(allow_list or ()), tuple(deny_list or ())
+    options = Options(workers, update, retry_failed, *lists)
     if dry_run:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
         expected = plan(paths, out, settings, options)

@@ -238,6 +238,7 @@ class ClipRoad:
                 "points": self.config.curate.geometry.probe_points_max,  # the frame rests on them
                 "render": self.config.render.model_dump(mode="json"),
                 "versions": dict(self.job.versions),
+                **({"about": said} if (said := self.job.source.about.fields()) else {}),
             }
         )
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from curate.asset import process
 from curate.clip import Job
-from render.config import LimitConfig
+from curate.config import BuildConfig
+from curate.fetch import make_cache
 from render.runner import BlenderProcess
 from render.session import BlenderSession
 
@@ -22,21 +23,26 @@ _WORKER_DEATHS_MAX = 2  # an asset that took this many workers with it is given 
 Outcome = tuple[Job, str]  # the job, and an empty string or why no worker finished it
 
 
-def run_here(jobs: Iterable[Job], limits: LimitConfig, roots: list[Path]) -> Iterator[Outcome]:
+def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Iterator[Outcome]:
     """Work in this process, with one Blender."""
-    with BlenderProcess(limits.worker, roots) as blender:
-        session = BlenderSession(blender, limits)
+    with _blender(config, roots) as blender:
+        session = BlenderSession(blender, config.limits)
         for job in jobs:
             process(job, session)
             yield job, ""
 
 
+def _blender(config: BuildConfig, roots: list[Path]) -> BlenderProcess:
+    """Make a process that may read the inputs, and the cache of the machine that it runs on."""
+    return BlenderProcess(config.limits.worker, [*roots, make_cache(config.fetch)])
+
+
 class Worker:
     """What runs in a Ray actor: one Blender, one asset at a time."""
 
-    def __init__(self, limits: LimitConfig, roots: list[Path]) -> None:
-        self._blender = BlenderProcess(limits.worker, roots)
-        self._session = BlenderSession(self._blender, limits)
+    def __init__(self, config: BuildConfig, roots: list[Path]) -> None:
+        self._blender = _blender(config, roots)
+        self._session = BlenderSession(self._blender, config.limits)
 
     def work(self, job: Job) -> None:
         """Bring one asset's staging folder to completion."""
@@ -48,7 +54,7 @@ class Worker:
 
 
 def run_on_ray(
-    jobs: Iterable[Job], limits: LimitConfig, roots: list[Path], workers: int
+    jobs: Iterable[Job], config: BuildConfig, roots: list[Path], workers: int
 ) -> Iterator[Outcome]:
     """Work on Ray with a fixed number of actors, one asset in flight on each.
 
@@ -67,7 +73,7 @@ def run_on_ray(
             log_to_driver=False,
             configure_logging=False,
         )
-    pool = _Pool(ray, limits, roots, workers)
+    pool = _Pool(ray, config, roots, workers)
     try:
         yield from pool.run(iter(jobs))
     finally:
@@ -77,10 +83,10 @@ def run_on_ray(
 
 
 class _Pool:
-    def __init__(self, ray: Any, limits: LimitConfig, roots: list[Path], workers: int) -> None:
+    def __init__(self, ray: Any, config: BuildConfig, roots: list[Path], workers: int) -> None:
         self.ray = ray
         self.make = lambda: (
-            ray.remote(Worker).options(num_cpus=1, max_restarts=0).remote(limits, roots)
+            ray.remote(Worker).options(num_cpus=1, max_restarts=0).remote(config, roots)
         )
         self.idle = [self.make() for _ in range(workers)]
         self.busy: dict[Any, tuple[Any, Job]] = {}  # result reference -> actor, job

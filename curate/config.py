@@ -1,5 +1,8 @@
 """Settings of a build: which clips count, how they are rendered, how shards are cut."""
 
+from pathlib import Path
+from typing import Any
+
 from pydantic import Field
 
 from render.config import LimitConfig, RenderConfig
@@ -72,6 +75,30 @@ class ShardConfig(Config):
     target_mb: float = Field(default=256.0, gt=0, description="a shard closes once this large")
 
 
+class FetchConfig(Config):
+    """How remote assets are brought here. Where they lie while they are worked on is no matter."""
+
+    cache: Path | None = Field(
+        default=None, description="folder for them; none: one in the system's temporary folder"
+    )
+    cache_mb: float = Field(default=8192.0, gt=0, description="bound of that folder, all workers")
+    asset_max_mb: float = Field(default=2048.0, gt=0, description="larger downloads are ended")
+    attempts: int = Field(default=4, ge=1, description="tries per asset before it has failed")
+    pause_s: float = Field(default=1.0, ge=0, description="before the second try; then doubled")
+    timeout_s: float = Field(default=60.0, gt=0, description="without a byte from the other side")
+    asset_timeout_s: float = Field(default=900.0, gt=0, description="one try at one asset")
+    annotations: Path = Field(
+        default=Path("~/.objaverse"), description="where Objaverse's annotations are kept"
+    )
+    mirrors: dict[str, str] = Field(
+        default_factory=dict, description="beginning of addresses: what to put in its place"
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, exclude=True,
+        description="per protocol, for fsspec: keys, endpoint_url, ...; not put on record",
+    )  # fmt: skip
+
+
 class BuildConfig(Config):
     """All settings of ``orbit4d build``."""
 
@@ -80,3 +107,4 @@ class BuildConfig(Config):
     render: RenderConfig = RenderConfig()
     shards: ShardConfig = ShardConfig()
     limits: LimitConfig = LimitConfig()
+    fetch: FetchConfig = FetchConfig()

@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),  # what that rule measured
         ("limit", pa.float64()),  # what it was held against
         ("unit", pa.string()),
-        ("stage", pa.string()),  # where the verdict fell: source, inspect, probe, render
+        ("stage", pa.string()),  # where the verdict fell: source, fetch, inspect, probe, render
         ("error", pa.string()),  # one sentence for people
         ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
         ("warnings", pa.string()),  # JSON list: missing textures, hidden collision meshes, ...
@@ -80,6 +80,7 @@ SCHEMA = pa.schema(
         # provenance
         ("source", pa.string()),
         ("format", pa.string()),
+        ("stamp", pa.string()),  # what a remote source announced: sha256:, etag: or bytes:
         ("sha256", pa.string()),
         ("bytes", pa.int64()),
         ("modified_ns", pa.int64()),  # the file's time stamp, to notice changes without reading
@@ -87,6 +88,8 @@ SCHEMA = pa.schema(
         ("settings", pa.string()),  # digest of the settings that decided
         ("licence", pa.string()),
         ("attribution", pa.string()),
+        ("name", pa.string()),  # as the source calls it
+        ("tags", pa.string()),  # likewise; separated by semicolons
         ("vertices", pa.int64()),
         ("triangles", pa.int64()),
         ("sample_key", pa.string()),  # empty unless kept

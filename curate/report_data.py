@@ -19,7 +19,7 @@ from curate import ledger
 from shards.errors import RunError
 from shards.seeding import rng_for
 
-STAGES = ("source", "inspect", "load", "probe", "curate", "render", "pack")
+STAGES = ("source", "fetch", "inspect", "load", "probe", "curate", "render", "pack")
 NO_RULE = "(no rule)"
 _CLIPPED = {"log_tail": 8000, "error": 4000, "warnings": 8000}  # characters; page size is bounded
 _CLIPPED_OTHERS = 1000

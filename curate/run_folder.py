@@ -21,7 +21,7 @@ from typing import Any
 from curate import ledger
 from curate.asset import basis_of, done_file, stamp_of
 from curate.config import BuildConfig
-from curate.sources import Source
+from curate.sources import REFUSALS, Source
 from render.lights import light_file
 from shards.errors import RunError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
@@ -199,6 +199,8 @@ class RunFolder:
         """Tell whether rows still stand: same settings, same files."""
         if any(row["settings"] != self.basis for row in rows):
             return False
+        if not _same_word(source, rows[0]):
+            return False
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
             return False
         return _same_files(source, rows[0])
@@ -218,8 +220,21 @@ def _kept(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["sample_key"]: row["fingerprint"] for row in rows if row["verdict"] == "kept"}
 
 
+def _same_word(source: Source, row: Mapping[str, Any]) -> bool:
+    """Tell whether lists and metadata say the same of an asset as when a row was made."""
+    refused = row["rule"] if row["rule"] in REFUSALS else ""
+    said = source.about.fields()
+    return refused == source.refusal and all(row.get(name) == said[name] for name in said)
+
+
 def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
     """Tell whether an asset's files are those that a row rests on, reading only if need be."""
+    if source.refusal:
+        return True  # no file was looked at
+    if source.remote is not None:
+        return not source.stamp or source.stamp == row.get("stamp")
+    if source.sha256 and row.get("sha256") and source.sha256 != row["sha256"]:
+        return False
     for name, *stamp in json.loads(row.get("companions") or "[]"):
         if stamp_of(source.file.parent / name) != tuple(stamp):
             return False
@@ -235,7 +250,7 @@ def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the settings and versions that differ and that decide verdicts or bytes."""
     before, after = _flat(old), _flat(new)
-    ignored = ("config.limits.", "config.shards.", "commit", "counts", "complete")
+    ignored = ("config.limits.", "config.shards.", "config.fetch.", "commit", "counts", "complete")
     return [
         f"{name.removeprefix('config.')}: {before.get(name)!r}, now {after.get(name)!r}"
         for name in sorted(before.keys() | after.keys())

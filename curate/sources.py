@@ -1,16 +1,58 @@
-"""Where assets come from: files and folders."""
+"""What an input is, and where local ones come from: files, folders, globs.
 
+``curate.catalogue`` knows the other kinds of inputs; they all end as a ``Source``.
+"""
+
+import glob
 import hashlib
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from shards.errors import ConfigError
 
 FORMATS = (".glb", ".gltf", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend")
+REFUSALS = ("denied", "not_allowed")  # rules of assets that lists keep out
 _SLUG_MAX = 40
+_PUBLISHED_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a source says about an asset; empty where it says nothing."""
+
+    source: str = "local"
+    licence: str = ""
+    attribution: str = ""
+    name: str = ""
+    tags: tuple[str, ...] = ()
+
+    def fields(self) -> dict[str, str]:
+        """Return what is said, as columns of the ledger."""
+        said = {"licence": self.licence, "attribution": self.attribution, "name": self.name}
+        said["tags"] = ";".join(self.tags)
+        return {name: value for name, value in said.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where an asset that is not here can be fetched, and what was announced about it.
+
+    Attributes:
+        client: ``url`` for all that fsspec reads, else the catalogue whose client fetches it.
+        address: URL, path in the Objaverse 1.0 repository, or Objaverse-XL file identifier.
+        collection: of Objaverse-XL: github, sketchfab, thingiverse, smithsonian.
+        etag, bytes: as the store gives them; empty and None where it does not.
+    """
+
+    client: Literal["url", "objaverse", "objaverse-xl"]
+    address: str
+    collection: str = ""
+    etag: str = ""
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +63,54 @@ class Source:
         uid: readable and stable: made from the path relative to the input root, so that it
             survives a changed file, a moved root, added inputs and another machine.
         path: as the ledger gives it, relative to the input root, with forward slashes.
-        file: where it is now; absolute, and under its own name where it is a symlink.
+        file: where it is now; absolute, and under its own name where it is a symlink. Of a remote
+            asset only the name counts, until ``curate.fetch`` has put it somewhere.
         root: the input root; nothing outside it may be read.
+        sha256: announced hash of the file; empty if none was.
+        remote: where to fetch it; None for a local file.
+        about: what the source says about it.
+        refusal: ``denied`` or ``not_allowed``; empty if the lists let it pass.
     """
 
     uid: str
     path: str
     file: Path
     root: Path
+    sha256: str = ""
+    remote: Remote | None = None
+    about: About = About()
+    refusal: Literal["", "denied", "not_allowed"] = ""
+
+    @property
+    def stamp(self) -> str:
+        """What was announced about a remote file's content; empty if nothing was."""
+        if self.sha256:
+            return f"sha256:{self.sha256}"
+        if self.remote is None:
+            return ""
+        if self.remote.etag:
+            return f"etag:{self.remote.etag}"
+        return "" if self.remote.bytes is None else f"bytes:{self.remote.bytes}"
+
+    def names(self) -> set[str]:
+        """Return all names by which a list may mean this asset."""
+        return names_of(self.uid, self.path, self.sha256)
+
+
+def names_of(uid: str, path: str, sha256: str | None) -> set[str]:
+    """Return what a list may call an asset: uid, path or URL, hash, the id that its path ends in.
+
+    That last one lets lists of published ids find files that were downloaded under such names.
+    """
+    names = {uid, path, sha256 or ""}
+    stem = path.rstrip("/").rpartition("/")[2].partition(".")[0].lower()
+    if _PUBLISHED_ID.fullmatch(stem):
+        names.add(stem)
+    return names - {""}
 
 
 def find_sources(inputs: Iterable[Path]) -> list[Source]:
-    """List the assets in files and folders, ordered by path.
+    """List the assets in files, folders and globs, ordered by path.
 
     Folders are searched through; files in them with other endings are no assets. A file that is
     named itself is always taken, whatever its ending, so that nobody wonders where it went. A
@@ -45,10 +123,7 @@ def find_sources(inputs: Iterable[Path]) -> list[Source]:
     inputs = list(inputs)
     found: dict[Path, tuple[str, Path]] = {}
     for given in inputs:
-        if not given.exists():
-            raise ConfigError(f"{given}: no such file or folder")
-        root = given if given.is_dir() else given.parent
-        files = sorted(_assets_in(given)) if given.is_dir() else [given]
+        root, files = _expand(given)
         for file in files:
             real = Path(os.path.realpath(file))  # resolve() raises at a loop of links
             found.setdefault(real, (str(file.relative_to(root)), root.resolve()))
@@ -63,8 +138,24 @@ def find_sources(inputs: Iterable[Path]) -> list[Source]:
         address = f"{root.name}/{path}" if path in taken else path
         taken.add(path)
         sources.append(Source(uid_for(address), _as_text(path), root / path, root))
-    _refuse_equal_uids(sources)
+    refuse_equal_uids(sources)
     return sorted(sources, key=lambda source: (source.path, source.uid))
+
+
+def _expand(given: Path) -> tuple[Path, list[Path]]:
+    """Return an input's root and files."""
+    if given.is_dir():
+        return given, sorted(_assets_in(given))
+    if given.exists():
+        return given.parent, [given]
+    if not glob.has_magic(str(given)):
+        raise ConfigError(f"{given}: no such file or folder")
+    fixed = list(given.parts[:-1])
+    while any(glob.has_magic(part) for part in fixed):
+        fixed.pop()
+    root = Path(*fixed)
+    matched = (Path(path) for path in glob.glob(str(given), recursive=True))
+    return root, sorted(path for path in matched if path.suffix.lower() in FORMATS)
 
 
 def uid_for(address: str) -> str:
@@ -93,12 +184,18 @@ def _leads_nowhere(path: Path) -> bool:
     return path.is_symlink() and not path.exists()  # fails as missing; left out, nobody would know
 
 
-def _refuse_equal_uids(sources: list[Source]) -> None:
+def refuse_equal_uids(sources: list[Source]) -> None:
+    """Raise ConfigError if two assets have one name."""
     by_uid: dict[str, Source] = {}
     for source in sources:
         other = by_uid.setdefault(source.uid, source)
-        if other is not source:
+        if other is source:
+            continue
+        if source.remote is None and other.remote is None and source.path == other.path:
             raise ConfigError(
                 f"{other.file} and {source.file} have the same path under folders of the same "
                 "name; give their common parent folder instead"
             )
+        raise ConfigError(
+            f"{other.path} and {source.path} both have the uid {source.uid}; give each its own"
+        )

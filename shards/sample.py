@@ -11,11 +11,17 @@ import json
 import re
 import tarfile
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from shards.arrays import ARRAY_EXT, decode_array
 from shards.codec import Codec, decode_frames, encode_frames, encode_sheet
@@ -49,6 +55,13 @@ class AssetMeta(Config):
     sha256: str
     licence: str = "unknown"
     attribution: str = ""
+    name: str = Field(default="", description="as the source calls it; left out where empty")
+    tags: str = Field(default="", description="likewise; separated by semicolons")
+
+    @model_serializer(mode="wrap")
+    def _said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        document: dict[str, Any] = serialize(self)
+        return {key: v for key, v in document.items() if v or key not in ("name", "tags")}
 
 
 class ClipMeta(Config):

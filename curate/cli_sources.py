@@ -1,0 +1,110 @@
+"""Looking at inputs: ``orbit4d sources ls`` and ``orbit4d sources overlap``."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="See what would be read, and compare with lists.")
+_RULES_SHOWN = 3
+
+
+@app.command("ls")
+def ls(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="files, folders, globs, URLs, lists of them, objaverse: or objaverse-xl:",
+        ),
+    ],
+    allow_list: Annotated[
+        list[str] | None,
+        typer.Option("--allow-list", metavar="LIST", help="take only what is in this list"),
+    ] = None,
+    deny_list: Annotated[
+        list[str] | None,
+        typer.Option("--deny-list", metavar="LIST", help="leave what is in this list"),
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="a setting, e.g. fetch.timeout_s=10"),
+    ] = None,
+    counts_only: Annotated[bool, typer.Option("--counts", help="leave out the paths")] = False,
+) -> None:
+    """Print what a build would read: a line per asset, then counts by source, format and licence.
+
+    A list is a text file with a path or URL a line, or a CSV or Parquet table with the columns
+    url or path (required), uid, licence, attribution, name, tags, sha256. Relative paths count
+    from the list's folder. What does not match its sha256 fails.
+
+    Examples:
+      orbit4d sources ls assets/ 'more/**/*.glb'
+      orbit4d sources ls s3://bucket/models/ manifest.csv --deny-list taken_down.txt
+      orbit4d sources ls objaverse: --allow-list curated.txt --counts
+      orbit4d sources ls objaverse-xl:meta_xl_animation_tot.csv --counts
+    """
+    from curate.catalogue import gather
+    from curate.config import BuildConfig
+
+    config = BuildConfig.load(None, overrides or []).fetch
+    found = gather(inputs, config, allow_list or (), deny_list or ())
+    if not counts_only:
+        for source in found.sources:
+            print(f"{source.uid}\t{source.path}\t{source.refusal or 'read'}")
+    counts = Counter(
+        (
+            source.about.source,
+            source.file.suffix.lower().lstrip("."),
+            source.about.licence or "in the file or unknown",
+            source.refusal,
+        )
+        for source in found.sources
+    )
+    table = Table("source", "format", "licence", "refused", box=None, pad_edge=False)
+    table.add_column("assets", justify="right")
+    for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(*key, str(count))
+    Console().print(table)
+    for reason, count in found.left_out.most_common():
+        print(f"{count} more in the catalogue: {reason}")
+    if found.not_found:
+        print(f"{found.not_found} entries of allow lists are in no input")
+
+
+@app.command("overlap")
+def compare(
+    run: Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")],
+    lists: Annotated[
+        list[str], typer.Argument(metavar="LIST...", help="text, CSV or Parquet files of ids")
+    ],
+) -> None:
+    """Compare published lists with a ledger: how much of each was kept, dropped, or never seen.
+
+    An entry may be a uid, a path or URL, a sha256, or the id that a file was downloaded under.
+
+    Example: orbit4d sources overlap out/run1 curated.txt animated.txt
+    """
+    from curate import ledger
+    from curate.id_lists import overlap, read_id_list
+    from shards.errors import RunError
+
+    folder = run.parent if run.name == "ledger" and run.is_dir() else run
+    if not (folder / "ledger").is_dir():
+        raise RunError(f"{run}: holds no ledger; give a folder written by `orbit4d build --out`")
+    rows = ledger.load(folder)
+    table = Table("list", box=None, pad_edge=False)
+    for name in ("entries", "kept", "dropped", "unknown", "not listed"):
+        table.add_column(name, justify="right")
+    table.add_column("dropped by")
+    for path in lists:
+        listed = read_id_list(path)
+        found = overlap(rows, listed)
+        numbers = (len(listed.entries), found.kept, found.dropped, found.unknown, found.not_listed)
+        rules = ", ".join(f"{rule} {n}" for rule, n in found.rules.most_common(_RULES_SHOWN))
+        table.add_row(Path(path).name, *map(str, numbers), rules)
+    Console().print(table)
+    print("unknown: not in the ledger. not listed: assets of the ledger that the list lacks.")
