@@ -96,7 +96,8 @@ def compare(
     if not (folder / "ledger").is_dir():
         raise RunError(f"{run}: holds no ledger; give a folder written by `orbit4d build --out`")
     rows = ledger.load(folder)
-    table = Table("list", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("list", overflow="fold")
     for name in ("entries", "kept", "dropped", "unknown", "not listed"):
         table.add_column(name, justify="right")
     table.add_column("dropped by")

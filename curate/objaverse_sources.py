@@ -53,7 +53,7 @@ def find_in_catalogue(
             return _xl_table(selection)
         return _xl_collections((selection,) if selection else COLLECTIONS, config, allowed)
     except AssetError as error:
-        raise ConfigError(f"{text}: {error} ({error.rule})") from error
+        raise ConfigError(f"{text} cannot be listed: {error} ({error.rule})") from error
 
 
 def _objaverse(

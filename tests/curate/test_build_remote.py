@@ -24,10 +24,11 @@ def build(out: Path, *words: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_remote_assets_are_built_once_and_leave_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["0", pytest.param("2", marks=pytest.mark.ray)])
+def test_remote_assets_are_built_once_and_leave_nothing(tmp_path: Path, workers: str) -> None:
     (tmp_path / "in").mkdir()
     moving_cube(tmp_path / "in" / "cube.gltf")
-    cache = ("--set", f"fetch.cache={tmp_path / 'cache'}", "--set", "fetch.attempts=1")
+    cache = ("--set", f"fetch.cache={tmp_path / 'cache'}", "--workers", workers)
     rows = [
         "url,uid,licence,attribution,name,tags",
         "cube.gltf,cube,CC0-1.0,A. Nyone,Cube,box;red",

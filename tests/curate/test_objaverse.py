@@ -6,6 +6,7 @@ The client runs in its own process, as in a build; only addresses are redirected
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -155,11 +156,12 @@ def annotate(hub: Hub, collection: str, *rows: dict[str, str]) -> None:
     hub.files[f"{XL}/{collection}/{collection}.parquet"] = sink.getvalue().to_pybytes()
 
 
-def repository(folder: Path, assets_dir: Path) -> str:
+def repository(folder: Path, assets_dir: Path, attributes: str = "") -> str:
     """Make owner/repo with one asset, a companion and a link that leads out; returns its commit."""
     work = folder / "work"
     (work / "models").mkdir(parents=True)
     (work / "models" / "bee.glb").write_bytes((assets_dir / "bee.glb").read_bytes())
+    (work / ".gitattributes").write_text(attributes)
     (work / "models" / "beside.png").write_bytes(b"png")
     (work / "models" / "out.glb").symlink_to("/etc/hostname")
     environment = os.environ | {
@@ -213,6 +215,17 @@ def test_github_objects_and_their_traps_end_with_a_name(
     hub.troubles["/owner/repo.git/info/refs"] = [401] * 9
     asked = config.model_copy(update={"mirrors": {"https://github.com/": f"{hub.url}/"}})
     assert rule_of(bee, asked) == "git_needs_password"
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is not None, reason="git-lfs is installed")
+def test_a_repository_that_needs_git_lfs_says_so(
+    hub: Hub, config: FetchConfig, tmp_path: Path, assets_dir: Path
+) -> None:
+    commit = repository(tmp_path, assets_dir, "*.glb filter=lfs\n")
+    place = f"https://github.com/owner/repo/blob/{commit}/models/bee.glb"
+    annotate(hub, "github", {"fileIdentifier": place, "sha256": "a" * 64})
+    (bee,) = gather(["objaverse-xl:github"], config).sources
+    assert rule_of(bee, config) == "git_lfs_failed"
 
 
 def test_sketchfab_and_smithsonian_objects(hub: Hub, config: FetchConfig, assets_dir: Path) -> None:
