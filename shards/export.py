@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from shards.arrays import ARRAY_EXT
 from shards.camera import opencv_to_blender
 from shards.errors import ShardError
 from shards.files import dump_json, write_atomic
@@ -29,8 +30,8 @@ _HALF = 0.5  # of the unit cube that a clip is normalised to
 def export_huggingface(run: Path, out: Path, name: str, target_bytes: int) -> int:
     """Write ``data/train-*.tar`` (WebDataset), a card with licences, and ``attribution.csv``.
 
-    The folder loads with ``datasets.load_dataset("webdataset", ...)`` and can be pushed as it is.
-    What was taken down is left out.
+    The folder loads with ``datasets.load_dataset(FOLDER)`` and can be pushed as it is. What was
+    taken down is left out.
 
     Returns:
         How many samples were written.
@@ -41,13 +42,16 @@ def export_huggingface(run: Path, out: Path, name: str, target_bytes: int) -> in
     counts = balanced([sample.entry.length for sample in samples], target_bytes)
     assets: dict[str, AssetMeta] = {}
     clips: Counter[str] = Counter()
+    features: dict[str, Any] = {}
     rest = iter(samples)
     for number, count in enumerate(counts):
         chunks: list[bytes] = []
         for _ in range(count):
             sample = next(rest)
             content = sample.reader.read_bytes(sample.number)
-            meta, _ = sample.reader.read(sample.number, content)
+            meta, members = sample.reader.read(sample.number, content)
+            names = (name.removeprefix(f"{meta.key}.") for name in members)
+            features |= {name: _feature(meta, name) for name in names}
             assets[meta.asset.uid] = meta.asset
             clips[meta.asset.uid] += 1
             chunks.append(content)
@@ -61,11 +65,28 @@ def export_huggingface(run: Path, out: Path, name: str, target_bytes: int) -> in
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([header, *table])
     write_atomic(out / "attribution.csv", text.getvalue().encode())
-    write_atomic(out / "README.md", _card(name, table, len(samples)).encode())
+    write_atomic(out / "README.md", _card(name, table, len(samples), features).encode())
     return len(samples)
 
 
-def _card(name: str, table: list[tuple[Any, ...]], samples: int) -> str:
+def _feature(meta: SampleMeta, name: str) -> dict[str, Any]:
+    """Say what ``datasets`` should take a member for.
+
+    Left alone, it guesses from the first five samples, and stumbles over the first one that has
+    something where those had nothing: a warning, a skeleton, a further pass.
+    """
+    if name == "json":
+        return {"dtype": "json"}
+    if name.endswith(f".{ARRAY_EXT}"):
+        about = meta.arrays[name.removesuffix(f".{ARRAY_EXT}")]
+        nested: Any = about.dtype
+        for _ in about.shape:
+            nested = {"list": nested}
+        return nested
+    return {"dtype": "image" if name.endswith((".webp", ".png")) else "binary"}
+
+
+def _card(name: str, table: list[tuple[Any, ...]], samples: int, features: dict[str, Any]) -> str:
     licences = Counter(row[2] for row in table)
     front = {
         "pretty_name": name,
@@ -77,6 +98,12 @@ def _card(name: str, table: list[tuple[Any, ...]], samples: int) -> str:
         "configs": [
             {"config_name": "default", "data_files": [{"split": "train", "path": "data/*.tar"}]}
         ],
+        "dataset_info": {
+            "features": [
+                *({"name": "__key__", "dtype": "string"}, {"name": "__url__", "dtype": "string"}),
+                *({"name": field, **features[field]} for field in sorted(features)),
+            ]
+        },
     }
     lines = [
         "---",

@@ -90,14 +90,22 @@ class RemoteStore:
 
     def read(self, name: str) -> bytes:
         """Read a file whole."""
-        return self._patiently(name, lambda fs, path, **limit: fs.cat_file(path, **limit))
+
+        def call(fs: Any, path: str, **limit: Any) -> bytes:
+            fs.invalidate_cache(path)  # it may have come into being since its folder was listed
+            return fs.cat_file(path, **limit)
+
+        return self._patiently(name, call)
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
         """Read part of a file; less than ``length`` bytes where it ends."""
-        data = self._patiently(
-            name,
-            lambda fs, path, **limit: fs.cat_file(path, start=offset, end=offset + length, **limit),
-        )
+
+        def call(fs: Any, path: str, **more: Any) -> bytes:
+            if fs.protocol == "hf":  # its files read 5 MB ahead otherwise
+                more["cache_type"] = "none"
+            return fs.cat_file(path, start=offset, end=offset + length, **more)
+
+        data = self._patiently(name, call)
         return data if len(data) <= length else data[offset : offset + length]  # range ignored
 
     def size(self, name: str) -> int:
