@@ -6,6 +6,7 @@ repeated with growing pauses where that can help, and end as an ``AssetError`` o
 whose rule names the cause. Nothing is handed on that does not match its announced hash.
 """
 
+import errno
 import json
 import os
 import random
@@ -39,6 +40,7 @@ _PASSING = {
     "truncated_download",
     "connection_failed",
     "cache_full",
+    "disk_full",
     "http_408",
     "http_425",
     "http_429",
@@ -162,9 +164,12 @@ class _Download:
         base = (url.partition("?")[0] if is_http else url).rpartition("/")[0]
         for name in _names_in(document):
             place = self.folder / unquote(name)
-            if place.exists():
+            try:
+                if place.exists():
+                    continue
+                place.parent.mkdir(parents=True, exist_ok=True)
+            except OSError:  # no file can have this name: the gate says so
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._file(f"{base}/{name if is_http else unquote(name)}", place, None)
             except AssetError as error:
@@ -230,6 +235,8 @@ def _names_in(document: Path) -> list[str]:
 def _named(error: Exception) -> AssetError:
     """Give the error of a store a name that stays the same."""
     message = f"{type(error).__name__}: {error}"
+    if getattr(error, "errno", None) == errno.ENOSPC:
+        return _fault("disk_full", message)
     status = getattr(error, "status", None)  # aiohttp
     if isinstance(status, int) and status >= 400:
         return _fault(f"http_{status}", message)

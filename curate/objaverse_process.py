@@ -68,6 +68,9 @@ def ask(
         answers.seek(0)
         answer: dict[str, Any] = {}
         for line in answers:
+            if not line.endswith(b"\n"):
+                answer = {}  # it was killed over this one
+                break
             answer = json.loads(line)
             if "ok" not in answer:
                 yield answer

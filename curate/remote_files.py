@@ -14,6 +14,7 @@ from curate.tables import suffix_of
 from shards.errors import ConfigError
 
 _ASKED_AT_ONCE = 16
+_NAME_MAX = 60  # characters of a file name, from its end: the format is told by it
 
 
 def options_for(url: str, config: FetchConfig) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def shown(url: str) -> str:
 def url_source(url: str, about: About, uid: str = "", sha256: str = "") -> Source:
     """Make the source of one URL."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name
-    file = re.sub(r"[^\w.\- ]", "_", name) or "asset"
+    file = re.sub(r"[^\w.\- ]", "_", name)[-_NAME_MAX:].strip(". ") or "asset"
     remote = Remote("url", url)
     return Source(
         uid or uid_for(shown(url)), shown(url), Path(file), Path(), sha256.lower(), remote, about

@@ -157,6 +157,11 @@ def test_a_gltf_brings_its_companions_and_nothing_from_outside(
     with fetched(source(hub, "/g/scene.gltf"), config) as here:
         found = {str(path.relative_to(here.root)) for path in here.root.rglob("*.*")}
     assert found == {"scene.gltf", "scene.bin", "tex/a b.png"}
+    odd = ["n" * 300 + ".bin", "scene.bin/below.bin", ".", "..", "", "\0", "a\\..\\..\\b.bin"]
+    document["buffers"] += [{"uri": uri} for uri in odd]
+    hub.files["/g/odd.gltf"] = json.dumps(document).encode()
+    with fetched(source(hub, "/g/odd.gltf"), config) as here:
+        assert (here.root / "scene.bin").read_bytes() == b"bin"
     hub.troubles["/g/scene.bin"] = [500] * 3
     assert rule_of(source(hub, "/g/scene.gltf"), config) == "http_500"
 
@@ -192,6 +197,17 @@ def test_a_url_of_one_file_of_a_folder_and_a_glob(tmp_path: Path, config: FetchC
         store.rm("/models", recursive=True)
     with pytest.raises(ConfigError, match="nosuch"):
         find_urls("nosuch://models/", config)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://h/a/x.glb?sig=1/2", "x.glb"), ("http://h/..", "asset"), ("http://h", "asset"),
+        ("s3://b/a;b|c.fbx", "a_b_c.fbx"), ("http://h/" + "n" * 500 + ".glb", "n" * 56 + ".glb"),
+    ],
+)  # fmt: skip
+def test_a_file_has_a_name_that_every_file_system_takes(url: str, name: str) -> None:
+    assert str(url_source(url, About()).file) == name
 
 
 def test_a_password_in_a_url_does_not_reach_the_ledger() -> None:
