@@ -264,7 +264,7 @@ def png_loader(tars: list[str]) -> Any:
 
 def litdata_loader(source: Any, decode: Any, folder: Path) -> Any:
     """Read the same images from litdata's own format, over and over."""
-    import litdata
+    import litdata  # pyright: ignore[reportMissingImports]
 
     litdata.optimize(
         source,
