@@ -18,7 +18,7 @@ import jinja2
 import pyarrow as pa
 from markupsafe import Markup
 
-from curate import ledger, report_columns, report_data, thumbs
+from curate import report_columns, report_data, thumbs
 from shards import index
 from shards.errors import RunError, SampleError, ShardError
 from shards.files import clear_temporaries, write_atomic
@@ -202,10 +202,11 @@ def _add_previews(
 
 
 def _page_data(shown: pa.Table, previews: thumbs.Previews) -> dict[str, Any]:
+    columns = report_columns.columns()
     return {
-        "columns": [asdict(column) for column in report_columns.columns()],
+        "columns": [asdict(column) for column in columns],
         "rows": report_data.embed(shown),
-        "scores": list(ledger.SCORES),
+        "scores": [column.name for column in columns if column.kind == "score"],
         "previews": previews.sources(),
     }
 

@@ -10,7 +10,11 @@ from curate import ledger
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One ledger column as the page shows it; ``score`` columns stand in the table."""
+    """One ledger column as the page shows it.
+
+    ``score`` columns stand in the table, as many as a screen holds; ``number`` and ``text`` in the
+    panel of a clip.
+    """
 
     name: str
     title: str
@@ -81,7 +85,7 @@ _ABOUT = {
     "scale_change": Column(
         "scale_change",
         "scale",
-        "score",
+        "number",
         "ratio",
         "Largest growth or shrinkage of the whole as a ratio, by the best similarity fit to the "
         "first pose. 1: its size stays.",
@@ -89,14 +93,14 @@ _ABOUT = {
     "shape_change": Column(
         "shape_change",
         "shape",
-        "score",
+        "number",
         "sizes",
         "Mean displacement left after drift, rotation and scale are taken out, in asset sizes.",
     ),
     "moved_p95": Column(
         "moved_p95",
         "p95",
-        "score",
+        "number",
         "sizes",
         "95th percentile over times and vertices of the displacement from the first pose, drift "
         "included, in asset sizes.",
@@ -104,49 +108,49 @@ _ABOUT = {
     "moved_max": Column(
         "moved_max",
         "furthest",
-        "score",
+        "number",
         "sizes",
         "Furthest displacement of any vertex from the first pose, in asset sizes.",
     ),
     "moving_share": Column(
         "moving_share",
         "moving",
-        "score",
+        "number",
         "share",
         "Share of the vertices that move by more than a thousandth of the asset's size, 0 to 1.",
     ),
     "activity_per_s": Column(
         "activity_per_s",
         "activity",
-        "score",
+        "number",
         "sizes/s",
         "Mean path of the vertices per second, in asset sizes.",
     ),
     "starts_s": Column(
         "starts_s",
         "starts",
-        "score",
+        "number",
         "s",
         "First movement, in seconds from the window's start.",
     ),
     "stops_s": Column(
         "stops_s",
         "stops",
-        "score",
+        "number",
         "s",
         "Last movement, in seconds from the window's start.",
     ),
     "active_share": Column(
         "active_share",
         "active",
-        "score",
+        "number",
         "share",
         "What lies between first and last movement, as a share of the window, 0 to 1.",
     ),
     "loop_gap": Column(
         "loop_gap",
         "gap",
-        "score",
+        "number",
         "sizes",
         "Mean distance of the clip's last pose to its first, in asset sizes. 0: it is a loop.",
     ),

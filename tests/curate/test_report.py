@@ -101,9 +101,10 @@ def test_table_reads_the_newest_word_like_the_ledger(tmp_path: Path) -> None:
 
 
 def test_every_score_has_a_meaning() -> None:
-    scores = {column.name: column for column in report_columns.columns() if column.kind == "score"}
-    assert set(scores) == set(ledger.SCORES)
-    assert all(column.meaning and column.unit for column in scores.values())
+    columns = {column.name: column for column in report_columns.columns()}
+    assert {name for name in columns if columns[name].meaning} == set(ledger.SCORES)
+    assert all(columns[name].unit for name in ledger.SCORES)
+    assert {name for name in columns if columns[name].kind == "score"} < set(ledger.SCORES)
 
 
 def test_names_cannot_break_out(audit_run: Path) -> None:

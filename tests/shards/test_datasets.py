@@ -62,8 +62,10 @@ def assert_close(mine: Any, other: Any) -> None:
 def test_datasets_loads_the_export(
     mixed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets: Any = pytest.importorskip("datasets")
+    # Not by the environment: the packages read it once, on import, for the whole process.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     out = tmp_path / "hf"
     assert export_huggingface(mixed_run, out, "Blobs", 8000) == 12
     loaded = datasets.load_dataset(

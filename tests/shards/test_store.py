@@ -225,16 +225,16 @@ def test_s3_gives_the_same_samples(
         host, port = server.get_host_and_port()
         options = {"endpoint_url": f"http://{host}:{port}"}
         s3 = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-        s3.mkdir("bucket")
+        s3.mkdir("a-run")  # the server keeps its buckets for the whole process
         for path in [tiny_run / "index.parquet", *(tiny_run / "shards").iterdir()]:
-            s3.put_file(str(path), f"bucket/run/{path.relative_to(tiny_run)}")
+            s3.put_file(str(path), f"a-run/run/{path.relative_to(tiny_run)}")
         store = QUICK.model_copy(update={"options": options, "cache": tmp_path / "cache"})
         config = AS_STORED.model_copy(update={"store": store})
-        samples = MapStyle("s3://bucket/run", config)
+        samples = MapStyle("s3://a-run/run", config)
         assert_same(samples, tiny_run)
-        s3.rm_file("bucket/run/shards/shard-000002.tar")
+        s3.rm_file("a-run/run/shards/shard-000002.tar")
         bare = config.model_copy(update={"store": store.model_copy(update={"cache": None})})
         with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
-            MapStyle("s3://bucket/run", bare).view(11)
+            MapStyle("s3://a-run/run", bare).view(11)
     finally:
         server.stop()
