@@ -7,7 +7,7 @@ Parts:
   point sampling (0.01 px), and at the default look (1.5 px). The script's settings are 128 samples,
   denoised, scene data built anew for each image. ``--truth`` keeps the 2048-sample images.
 - ``assets``: seconds per whole asset in a build, per quality, and with all passes.
-- ``lights``: samples and the denoiser in each light mode, default look, against 1024 samples.
+- ``lights``: samples and the denoiser in each light mode, default look, against 512 samples.
 - ``workers``: two Ray workers beside one, and what a worker grows by over 200 assets.
 """
 
@@ -41,7 +41,7 @@ ASSETS = (
 )  # fmt: skip
 _IMAGES = 2  # of an orbit, per asset and setting
 _TRUTH_SAMPLES = 2048
-_LIGHT_ASSETS, _LIGHT_SAMPLES = 3, 1024
+_LIGHT_ASSETS, _LIGHT_SAMPLES, _LIGHT_PX = 3, 512, 128
 _ALL_PASSES = "[depth, normal, flow, index, tracks, joints]"
 
 
@@ -88,6 +88,7 @@ def _look(look: str, engine: EngineConfig) -> RenderConfig:
         tree["sequences"] |= {"camera": settings["sequences"]["camera"], "root_motion": "keep"}
     elif look != "default":
         tree["lights"] = {"mode": look}
+        tree["sequences"] |= {"width": _LIGHT_PX, "height": _LIGHT_PX}
     return RenderConfig.build(tree).model_copy(update={"engine": engine})
 
 
@@ -191,7 +192,7 @@ def _lights(files: list[Path], options: argparse.Namespace) -> None:
             for name in engines:
                 mean_db = statistics.mean(decibels[name])
                 rows.append((f"{mode}, {name}", statistics.median(seconds[name]), mean_db))
-    title = f"light modes, {_LIGHT_ASSETS} assets, 256x256 px"
+    title = f"light modes, {_LIGHT_ASSETS} assets, {_LIGHT_PX}x{_LIGHT_PX} px"
     report(title, ("light, setting", "s/image", "mean dB"), rows, {}, options.json)
 
 
