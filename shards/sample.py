@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from shards.arrays import ARRAY_EXT, decode_array
-from shards.codec import Codec, decode_frames, encode_frames, encode_sheet
+from shards.codec import Codec, decode_frames, encode_frames
 from shards.config import Config
 from shards.errors import SampleError
 from shards.files import dump_json
@@ -242,13 +242,6 @@ def over_white(image: UInt8[np.ndarray, "*n 4"]) -> np.ndarray:
     """Lay straight-alpha images over white: float64 RGB in [0, 1]."""
     alpha = image[..., 3:] / 255.0
     return image[..., :3] / 255.0 * alpha + (1.0 - alpha)
-
-
-def encode_sequences(
-    sequences: Mapping[str, Frames],
-) -> dict[str, tuple[bytes, tuple[int, int]]]:
-    """Encode the RGBA sheets of a sample: name -> (bytes, layout)."""
-    return {name: encode_sheet(frames) for name, frames in sequences.items()}
 
 
 def encode_members(
