@@ -27,6 +27,9 @@ def build(
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="settings to start from: diffusion4d")
     ] = None,
+    rules: Annotated[
+        str | None, typer.Option(help="which rules decide: orbit4d (default) or diffusion4d")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
     overrides: Annotated[
         list[str] | None,
@@ -63,7 +66,7 @@ def build(
     Examples:
       orbit4d build assets/ --out out/run1
       orbit4d build a.glb b.fbx --out out/run2 --workers 8 --set render.engine.samples=64
-      orbit4d build assets/ --out out/run3 --preset diffusion4d
+      orbit4d build assets/ --out out/run3 --preset diffusion4d --rules diffusion4d
       orbit4d build assets/ --out out/run4 --set render.lights.mode=studio
       orbit4d build 's3://bucket/models/**/*.glb' manifest.csv --out out/run5
       orbit4d build objaverse: --allow-list curated.txt --deny-list taken_down.txt --out out/run6
@@ -74,6 +77,8 @@ def build(
     extra = list(overrides or [])
     if max_clips_per_asset is not None:
         extra.append(f"curate.clips.per_asset_max={max_clips_per_asset}")
+    if rules is not None:
+        extra.append(f"curate.rules={rules}")
     if seed is not None:
         extra.append(f"seed={seed}")
     settings = BuildConfig.load(config, extra, preset(preset_name))

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,19 @@ from curate.config import BuildConfig
 from curate.detail import describe
 from curate.inspect import ClipHeader, Inspection
 from curate.motion import busiest_window, measure
+from curate.pixels import (
+    asks_for_images,
+    border_frames,
+    first_pose_frame,
+    front_views,
+    moving_orbit,
+    ssim_scores,
+)
 from curate.rows import rejection
 from curate.rules import Decision, Facts, decide
 from curate.sources import Source
 from curate.view import AssetView
+from render.config import RenderConfig
 from render.pack import pack
 from render.paths import Frame, draw_cameras, fit, image_times
 from render.qa import findings
@@ -25,7 +34,7 @@ from render.session import BlenderSession, RenderedClip, Unusable
 from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import write_atomic
-from shards.sample import AssetMeta, ClipMeta, sample_key
+from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
 from shards.write import StagedSample
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
@@ -78,15 +87,18 @@ class ClipRoad:
         self.config = job.config
         self.fields: dict[str, Any] = {}  # what is measured so far; kept even when a fault ends it
         self.stage = "probe"
+        self.facts = Facts(clip.duration_s)
+        self._outline = np.zeros((0, 0, 3))  # outermost vertices at each time, once measured
 
     def run(self) -> dict[str, Any]:
         """Return the row's fields from the verdict on."""
-        facts = Facts(duration_s=self.clip.duration_s)
-        if (decision := decide(facts, self.config.curate)) is not None:
+        if (decision := decide(self.facts, self.config.curate)) is not None:
             return rejection("inspect", decision)
         decision, window_s, frame = self._probe()
         if decision is not None or frame is None:
             assert decision is not None
+            return self.fields | rejection("probe", decision)
+        if (decision := self._judge_images(window_s)) is not None:
             return self.fields | rejection("probe", decision)
         if self.config.curate.score_only:
             passed = "passes every rule; this run only scores"
@@ -119,8 +131,8 @@ class ClipRoad:
         if (tracks := self.view.tracks(self.clip.index)) is not None:
             self.fields |= {"key_tracks": tracks[0], "constant_tracks": tracks[1]}
         if isinstance(probe, Unusable):
-            facts = Facts(self.clip.duration_s, vertices=probe.vertices)
-            return decide(facts, self.config.curate), window_s, None
+            self.facts = replace(self.facts, vertices=probe.vertices)
+            return decide(self.facts, self.config.curate), window_s, None
         self.fields |= {"vertices": probe.vertices, "triangles": probe.triangles}
         _refuse_non_finite(probe.points)
         frames = sequences.frames  # the first times are evenly spread over the window
@@ -133,8 +145,8 @@ class ClipRoad:
             for name, value in (asdict(motion) | asdict(detail)).items()
             if name != "size"
         }
-        facts = Facts(self.clip.duration_s, probe.vertices, motion, detail)
-        if (decision := decide(facts, self.config.curate)) is not None:
+        self.facts = replace(self.facts, vertices=probe.vertices, motion=motion, detail=detail)
+        if (decision := decide(self.facts, self.config.curate)) is not None:
             return decision, window_s, None
         outline = np.concatenate([probe.points, probe.extremes()], axis=1)[:-2]
         _refuse_non_finite(outline)
@@ -143,8 +155,41 @@ class ClipRoad:
         )
         frame = fit(outline, sequences, draw)
         self.fields |= {"margin_px": frame.margin_px, "root_motion": frame.root_motion}
-        facts = Facts(self.clip.duration_s, probe.vertices, motion, detail, frame.margin_px)
-        return decide(facts, self.config.curate), window_s, frame
+        self.facts = replace(self.facts, margin_px=frame.margin_px)
+        self._outline = outline
+        return decide(self.facts, self.config.curate), window_s, frame
+
+    def _judge_images(self, window_s: tuple[float, float]) -> Decision | None:
+        """Render what rules on images look at, if there are any; stop at the first that rejects.
+
+        A run that only scores measures all of it.
+        """
+        if not asks_for_images(self.config.curate):
+            return None
+        config, started = self.config.curate.pixels, time.monotonic()
+        self._open()
+        self.stage = "probe"
+        frame = first_pose_frame(self._outline, config)
+        quarter, half = ssim_scores(self._images(window_s, frame, front_views(config)), config)
+        decision = self._judge(ssim_quarter=round(quarter, 6), ssim_half=round(half, 6))
+        if decision is None or self.config.curate.score_only:
+            orbit = self._images(window_s, frame, moving_orbit(config))
+            decision = self._judge(border_frames=border_frames(orbit, config))
+        self.fields["probe_s"] += time.monotonic() - started
+        return decision
+
+    def _judge(self, **scores: float) -> Decision | None:
+        """Put scores on record, and judge by all that is known."""
+        self.fields |= scores
+        self.facts = replace(self.facts, **scores)
+        return decide(self.facts, self.config.curate)
+
+    def _images(self, window_s: tuple[float, float], frame: Frame, look: RenderConfig) -> Frames:
+        rendered = self.session.render(
+            self.job.source.uid, self.clip.index, window_s, frame, look, self.config.seed
+        )
+        (images,) = rendered.images.values()
+        return images
 
     def _window(self) -> tuple[float, float]:
         """Choose the stretch: the whole clip, or of a long one the part with the most motion."""
@@ -238,9 +283,16 @@ class ClipRoad:
                 "points": self.config.curate.geometry.probe_points_max,  # the frame rests on them
                 "render": self.config.render.model_dump(mode="json"),
                 "versions": dict(self.job.versions),
+                **self._images_fingerprint(),
                 **({"about": said} if (said := self.job.source.about.fields()) else {}),
             }
         )
+
+    def _images_fingerprint(self) -> dict[str, Any]:
+        """Name the settings behind the scores of images, which stand in the sample."""
+        if not asks_for_images(self.config.curate):
+            return {}
+        return {"pixels": self.config.curate.pixels.model_dump(mode="json")}
 
 
 def _refuse_non_finite(points: np.ndarray) -> None:

@@ -1,11 +1,11 @@
 """Settings of a build: which clips count, how they are rendered, how shards are cut."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from render.config import LimitConfig, RenderConfig
+from render.config import LimitConfig, Quality, RenderConfig
 from shards.config import Config
 
 
@@ -59,14 +59,63 @@ class GeometryConfig(Config):
     probe_points_max: int = Field(default=5000, ge=100, description="vertices measured per time")
 
 
+class PixelConfig(Config):
+    """Diffusion4D's rules, which look at images rendered for them: 3 to 27 a clip.
+
+    The limits belong to the paper's camera, so it is what they are measured with, whatever camera
+    and resolution the samples have.
+    """
+
+    enabled: bool = Field(
+        default=False, description="after our own rules; curate.rules=diffusion4d has them anyway"
+    )
+    ssim_still: float = Field(
+        default=0.95, description="both front views more similar to the first: too still"
+    )
+    ssim_broken: float = Field(
+        default=0.4, description="any front view less similar to the first: broken"
+    )
+    border_frames_max: int = Field(
+        default=0, ge=0, description="images of the moving orbit that touch the border"
+    )
+    ssim_window: Literal["gaussian", "uniform"] = Field(
+        default="gaussian", description="weights: sigma 1.5 px, as Wang et al. 2004, or equal"
+    )
+    ssim_window_px: int = Field(default=11, ge=3, description="its side; odd")
+    colour: Literal["rgb", "grey"] = Field(default="rgb", description="rgb: mean of the channels")
+    background: Literal["white", "grey", "black"] = "white"
+    border_px: int = Field(default=1, ge=1, description="width of the border")
+    alpha_min: int = Field(
+        default=2, ge=1, le=255, description="of 255: a pixel with this alpha shows the object"
+    )
+    frames: int = Field(default=24, ge=4, description="images of the orbit")
+    size_px: int = Field(default=256, ge=16, description="side of the images")
+    distance: float = Field(default=2.0, gt=0.5, description="in longest sides of the first pose")
+    fov_deg: float = Field(default=39.6, gt=1, lt=120)
+    elevation_deg: float = Field(default=0.0, gt=-90, lt=90)
+    quality: Quality = "draft"
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        if self.ssim_window_px % 2 == 0 or self.ssim_window_px > self.size_px:
+            raise ValueError(f"ssim_window_px must be odd and at most size_px ({self.size_px})")
+        if 2 * self.border_px >= self.size_px:
+            raise ValueError(f"border_px must leave something of size_px ({self.size_px})")
+        return self
+
+
 class CurateConfig(Config):
     """The rules."""
 
+    rules: Literal["orbit4d", "diffusion4d"] = Field(
+        default="orbit4d", description="diffusion4d: that paper's rules in its order, none of ours"
+    )
     score_only: bool = Field(default=False, description="judge, but render nothing")
     clips: ClipConfig = ClipConfig()
     motion: MotionConfig = MotionConfig()
     boundary: BoundaryConfig = BoundaryConfig()
     geometry: GeometryConfig = GeometryConfig()
+    pixels: PixelConfig = PixelConfig()
 
 
 class ShardConfig(Config):

@@ -59,6 +59,10 @@ SCHEMA = pa.schema(
         ("key_tracks", pa.int64()),  # tracks that move nodes or morph weights; glTF only
         ("constant_tracks", pa.int64()),  # those of them that always have one value
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
+        # scores of curate.pixels; null where no rule asked, or an earlier one rejected
+        ("ssim_quarter", pa.float64()),  # front view a quarter of the window on, to the first
+        ("ssim_half", pa.float64()),  # half of it on
+        ("border_frames", pa.int64()),  # images of the moving orbit that touch the border
         ("root_motion", pa.string()),  # what the camera does about drift: keep, remove, follow
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
         # checks of render.qa; null unless rendered in the run that judged
@@ -139,6 +143,9 @@ SCORES = (
     "active_share",
     "loop_gap",
     "margin_px",
+    "ssim_quarter",
+    "ssim_half",
+    "border_frames",
     "motion_magnitude",
 )
 

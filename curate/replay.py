@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from curate.config import CurateConfig
 from curate.detail import Detail
 from curate.motion import Motion
+from curate.pixels import asks_for_images
 from curate.rows import rejection
 from curate.rules import RULES, Decision, Facts, decide
 
@@ -54,6 +55,9 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         _scores(Motion, dict(row) | size),
         _scores(Detail, row),
         row["margin_px"],
+        row["ssim_quarter"],
+        row["ssim_half"],
+        row["border_frames"],
     )
 
 
@@ -65,6 +69,12 @@ def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
         return {"sample_key": ""} | rejection(_stage(decision), decision)
     if facts.motion is None:
         return {}  # it was rejected before anything was measured
+    if asks_for_images(config) and None in (
+        facts.ssim_quarter,
+        facts.ssim_half,
+        facts.border_frames,
+    ):
+        return {}  # a rule has to see images that were not rendered
     limit = config.clips.per_asset_max
     if limit is not None and kept >= limit:
         reason = f"{limit} earlier clips of this asset pass already"

@@ -162,6 +162,27 @@ _ABOUT = {
         "Smallest distance of the projected asset to the image border over all cameras and times, "
         "in pixels. Negative: it is cut off.",
     ),
+    "ssim_quarter": Column(
+        "ssim_quarter",
+        "SSIM T/4",
+        "number",
+        "SSIM",
+        "Similarity of the front view a quarter of the window on to the first one. 1: the same.",
+    ),
+    "ssim_half": Column(
+        "ssim_half",
+        "SSIM T/2",
+        "number",
+        "SSIM",
+        "Similarity of the front view half of the window on to the first one. 1: the same.",
+    ),
+    "border_frames": Column(
+        "border_frames",
+        "at border",
+        "number",
+        "images",
+        "How many images of the moving orbit, seen as Diffusion4D sees it, touch their border.",
+    ),
     "motion_magnitude": Column(
         "motion_magnitude",
         "m",

@@ -2,7 +2,8 @@
 
 A rule is a pure function ``(Facts, CurateConfig) -> Decision | None``: the decision that rejects,
 or None when the clip passes. Rules run in the order of ``RULES``; the first that rejects is the
-verdict. To add one: write it here, list it in ``RULES``, give it a setting in ``curate.config``
+verdict. Which rules run is a setting: ours, or those of Diffusion4D (``rules_of``). To add one:
+write it here, list it in ``GEOMETRY``, give it a setting in ``curate.config``
 and a row of cases in ``tests/curate/test_rules.py``.
 """
 
@@ -23,6 +24,9 @@ class Facts:
     motion: Motion | None = None
     detail: Detail | None = None
     margin_px: float | None = None
+    ssim_quarter: float | None = None
+    ssim_half: float | None = None
+    border_frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +185,53 @@ def touches_border(facts: Facts, config: CurateConfig) -> Decision | None:
     )  # fmt: skip
 
 
-RULES: tuple[Rule, ...] = (
+def ssim_too_still(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Neither a quarter nor half of the window on, the front view differs enough (Diffusion4D)."""
+    similar, limit = _least_similar(facts), config.pixels.ssim_still
+    if similar is None or similar <= limit:
+        return None
+    return Decision(
+        "ssim_too_still", similar, limit, "SSIM",
+        f"the front views at a quarter and half of the window are like the first: SSIM "
+        f"{facts.ssim_quarter:.4f} and {facts.ssim_half:.4f}, both above {limit:g}",
+    )  # fmt: skip
+
+
+def ssim_broken(facts: Facts, config: CurateConfig) -> Decision | None:
+    """The front view has hardly anything in common with the first (Diffusion4D)."""
+    similar, limit = _least_similar(facts), config.pixels.ssim_broken
+    if similar is None or similar >= limit:
+        return None
+    return Decision(
+        "ssim_broken", similar, limit, "SSIM",
+        f"a front view at a quarter or half of the window is unlike the first: SSIM "
+        f"{facts.ssim_quarter:.4f} and {facts.ssim_half:.4f}, at least {limit:g} is needed",
+    )  # fmt: skip
+
+
+def _least_similar(facts: Facts) -> float | None:
+    if facts.ssim_quarter is None or facts.ssim_half is None:
+        return None
+    return min(facts.ssim_quarter, facts.ssim_half)
+
+
+def alpha_at_border(facts: Facts, config: CurateConfig) -> Decision | None:
+    """In images of the moving orbit the object reaches the border (Diffusion4D)."""
+    count, limit = facts.border_frames, config.pixels.border_frames_max
+    if count is None or count <= limit:
+        return None
+    return Decision(
+        "alpha_at_border", count, limit, "images",
+        f"{count} of {config.pixels.frames} images of the moving orbit show the object at their "
+        f"border, at most {limit} may",
+    )  # fmt: skip
+
+
+# What must hold for a clip to be rendered at all.
+_NEEDED: tuple[Rule, ...] = (too_long, no_mesh, too_many_vertices, no_size)
+GEOMETRY: tuple[Rule, ...] = (
     too_short,
-    too_long,
-    no_mesh,
-    too_many_vertices,
-    no_size,
+    *_NEEDED,
     leaves_frame,
     teleport,
     too_still,
@@ -196,9 +241,18 @@ RULES: tuple[Rule, ...] = (
     no_loop,
     touches_border,
 )
+PIXELS: tuple[Rule, ...] = (ssim_too_still, ssim_broken, alpha_at_border)  # in the paper's order
+RULES: tuple[Rule, ...] = (*GEOMETRY, *PIXELS)
+
+
+def rules_of(config: CurateConfig) -> tuple[Rule, ...]:
+    """List the rules that the settings ask for, in the order in which they run."""
+    if config.rules == "diffusion4d":
+        return (*_NEEDED, *PIXELS)
+    return RULES if config.pixels.enabled else GEOMETRY
 
 
 def decide(facts: Facts, config: CurateConfig) -> Decision | None:
     """Return the first rejection, or None."""
-    decisions = (rule(facts, config) for rule in RULES)
+    decisions = (rule(facts, config) for rule in rules_of(config))
     return next((decision for decision in decisions if decision is not None), None)

@@ -66,6 +66,28 @@ def test_what_scores_cannot_tell_keeps_its_verdict(lasting: dict[str, Any]) -> N
     assert judge([lasting], "motion.min=0") == [(lasting["verdict"], lasting["rule"])]
 
 
+SEEN = {"ssim_quarter": 0.8, "ssim_half": 0.97, "border_frames": 0}
+PAPER = "rules=diffusion4d"
+
+
+def test_scores_of_images_are_judged_anew() -> None:
+    kept = row(**SEEN)
+    assert judge([kept], PAPER) == [("kept", "")]
+    assert judge([kept], PAPER, "pixels.ssim_still=0.7") == [("rejected", "ssim_too_still")]
+    assert judge([kept], PAPER, "pixels.ssim_broken=0.9") == [("rejected", "ssim_broken")]
+    cut = row(0, "rejected", "alpha_at_border", **SEEN | {"border_frames": 2})
+    assert judge([cut], PAPER, "pixels.border_frames_max=2") == [("kept", "")]
+    assert judge([cut], "pixels.ssim_still=0.7") == [("kept", "")]  # our rules do not look at it
+
+
+def test_no_clip_passes_rules_on_images_that_were_not_rendered() -> None:
+    assert judge([row(0, "rejected", "too_short")], PAPER) == [("rejected", "too_short")]
+    still = SEEN | {"ssim_quarter": 0.96, "border_frames": None}
+    rows = [row(0, "rejected", "ssim_too_still", **still)]
+    assert judge(rows, PAPER, "pixels.ssim_still=0.99") == [("rejected", "ssim_too_still")]
+    assert judge(rows, "pixels.enabled=true") == [("rejected", "ssim_too_still")]
+
+
 def test_facts_are_those_that_were_measured() -> None:
     facts = facts_of(row())
     assert (facts.motion, facts.detail, facts.margin_px) == (MOVES, DETAIL, 5.0)

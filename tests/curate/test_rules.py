@@ -6,14 +6,14 @@ import pytest
 from curate.config import CurateConfig
 from curate.detail import Detail
 from curate.motion import Motion
-from curate.rules import RULES, Decision, Facts, Rule, decide
+from curate.rules import RULES, Decision, Facts, Rule, decide, rules_of
 
 # The limits of the cases below are the defaults; rules that are off by default have one here.
 CONFIG = CurateConfig.load(
     None,
     [
         "motion.activity_min_per_s=0.01", "motion.active_share_min=0.2",
-        "motion.scale_change_max=2", "motion.loop_gap_max=0.5",
+        "motion.scale_change_max=2", "motion.loop_gap_max=0.5", "pixels.enabled=true",
     ],
 )  # fmt: skip
 MOVES = Motion(
@@ -39,7 +39,10 @@ DETAIL = Detail(
     active_share=0.7,
     loop_gap=0.1,
 )
-GOOD = Facts(duration_s=1.0, vertices=1000, motion=MOVES, detail=DETAIL, margin_px=5.0)
+GOOD = Facts(
+    duration_s=1.0, vertices=1000, motion=MOVES, detail=DETAIL, margin_px=5.0, ssim_quarter=0.8,
+    ssim_half=0.7, border_frames=0,
+)  # fmt: skip
 STILL = {"motion": 0.009, "moved_most": 0.09, "drift": 0.04}
 
 # rule -> (what differs from GOOD, the rejecting (value, limit, unit) or None)
@@ -107,6 +110,22 @@ CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]]
         ({"margin_px": np.nextafter(0.0, -1)}, (0.0, 0.0, "px")),
         ({"margin_px": -3.5}, (-3.5, 0.0, "px")),
     ],
+    "ssim_too_still": [
+        ({"ssim_quarter": 0.99, "ssim_half": 0.95}, None),
+        ({"ssim_quarter": 0.95, "ssim_half": 1.0}, None),  # one of them shows something
+        ({"ssim_quarter": 0.96, "ssim_half": 0.97}, (0.96, 0.95, "SSIM")),
+        ({"ssim_quarter": 1.0, "ssim_half": 1.0}, (1.0, 0.95, "SSIM")),
+    ],
+    "ssim_broken": [
+        ({"ssim_quarter": 0.4, "ssim_half": 0.4}, None),
+        ({"ssim_quarter": 0.39, "ssim_half": 0.9}, (0.39, 0.4, "SSIM")),  # any
+        ({"ssim_quarter": 0.9, "ssim_half": -0.1}, (-0.1, 0.4, "SSIM")),
+    ],
+    "alpha_at_border": [
+        ({"border_frames": 0}, None),
+        ({"border_frames": 1}, (1, 0, "images")),
+        ({"border_frames": 24}, (24, 0, "images")),
+    ],
 }
 FLAT = [(rule, *case) for rule, cases in CASES.items() for case in cases]
 
@@ -165,10 +184,12 @@ def test_the_settings_move_the_limits() -> None:
             "motion.jump_min=0.01", "motion.jump_share_min=0.05",
             "motion.activity_min_per_s=0.4", "motion.active_share_min=0.8",
             "motion.scale_change_max=1", "motion.loop_gap_max=0.05",
-            "boundary.reach_max=0.9", "boundary.margin_min_px=6",
+            "boundary.reach_max=0.9", "boundary.margin_min_px=6", "pixels.ssim_still=0.6",
+            "pixels.ssim_broken=0.75", "pixels.border_frames_max=1",
         ],
     )  # fmt: skip
-    decisions = [decision for rule in RULES if (decision := rule(GOOD, strict)) is not None]
+    clip = replace(GOOD, border_frames=2)
+    decisions = [decision for rule in RULES if (decision := rule(clip, strict)) is not None]
     unmoved = {"no_mesh", "no_size"}  # these two have no setting
     assert [decision.rule for decision in decisions] == [
         name for name in CASES if name not in unmoved
@@ -178,6 +199,23 @@ def test_the_settings_move_the_limits() -> None:
 def test_by_default_nothing_is_asked_of_speed_scale_and_loops() -> None:
     wild = replace(DETAIL, activity_per_s=0, active_share=0, scale_change=1e6, loop_gap=9)
     assert decide(replace(GOOD, detail=wild), CurateConfig()) is None
+
+
+def test_each_set_of_rules_is_silent_about_the_others() -> None:
+    ours = CurateConfig()
+    paper = CurateConfig.load(None, ["rules=diffusion4d"])
+    odd = facts({**STILL, "motion": 0.0, "margin_px": -9.0, "duration_s": 0.0})
+    assert decide(odd, paper) is None
+    assert decide(replace(GOOD, ssim_quarter=1.0, ssim_half=1.0, border_frames=9), ours) is None
+    names = [rule.__name__ for rule in rules_of(paper)]
+    assert names == [
+        "too_long", "no_mesh", "too_many_vertices", "no_size",  # or it cannot be rendered
+        "ssim_too_still", "ssim_broken", "alpha_at_border",
+    ]  # fmt: skip
+    for name, cases in CASES.items():
+        for changes, expected in cases:
+            decision = decide(facts(changes), paper)
+            assert (decision is not None) == (expected is not None and name in names), changes
 
 
 def test_the_first_rule_in_order_gives_the_verdict() -> None:
