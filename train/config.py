@@ -11,28 +11,53 @@ class VideoUNetConfig(Config):
     """The factorised UNet of ``train.models.video_unet``."""
 
     kind: Literal["video_unet"] = "video_unet"
-    patch: int = Field(default=1, ge=1, description="side of the pixel blocks folded to channels")
+    space_channels: int = Field(default=3, ge=1, description="3 for pixels, 4 for usual latents")
+    patch: int = Field(default=1, ge=1, description="side of the blocks folded to channels")
     channels: tuple[int, ...] = Field(default=(64, 128, 128), description="per level, finest first")
     attention: tuple[bool, ...] = Field(default=(False, True, True), description="per level")
     blocks: int = Field(default=1, ge=1, description="per level on the way down; one more up")
-    temporal_convs: int = Field(default=1, ge=0, description="stacked per block; 4 as published")
-    embedding: int = Field(default=256, ge=8, description="width of step, camera and m embeddings")
-    context: int = Field(default=128, ge=8, description="width of the reference image's tokens")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="in the residual blocks")
+    temporal_convs: int = Field(default=4, ge=0, description="stacked per block; 4 as published")
+    embedding: int | None = Field(
+        default=None, ge=8, description="width of step, camera, m; none: 4 times the first level"
+    )
     head_width: int = Field(default=32, ge=4, description="channels per attention head")
+    norm_groups: int = Field(default=32, ge=1, description="of group norms; 32 as published")
+    text: int | None = Field(default=None, ge=8, description="width of text tokens; none: no text")
+    image: int | None = Field(
+        default=128, ge=8, description="width of the reference image's tokens; none: no image"
+    )
+    static: bool = Field(default=False, description="is given the frozen orbit (static 3D)")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in residual and temporal blocks")
+    scale_shift: bool = Field(
+        default=False, description="embeddings scale and shift; as published they are added"
+    )
+    places: bool = Field(default=False, description="tell spatial attention where its tokens are")
 
     @model_validator(mode="after")
-    def _levels_agree(self) -> Self:
+    def _parts_fit(self) -> Self:
         if len(self.channels) != len(self.attention):
             raise ValueError(
                 f"{len(self.channels)} entries in channels, {len(self.attention)} in attention"
             )
+        for name, unit in (("head_width", self.head_width), ("norm_groups", self.norm_groups)):
+            uneven = [width for width in self.channels if width % unit]
+            if uneven:
+                raise ValueError(f"channels {uneven} are no multiples of {name} {unit}")
+        if self.text is None and self.image is None:
+            raise ValueError("text and image are both none; the model needs one to attend to")
         return self
 
     @property
+    def embedding_width(self) -> int:
+        """Width of the embedding."""
+        return self.embedding or 4 * self.channels[0]
+
+    @property
     def side_multiple(self) -> int:
-        """Image sides must be multiples of this many pixels."""
-        return self.patch * 2 ** max(2, len(self.channels) - 1)  # 2: the reference encoder's
+        """Sides of what the model works on must be multiples of this."""
+        halvings = len(self.channels) - 1
+        encoder = 2 if self.image is not None else 0  # the reference encoder's
+        return self.patch * 2 ** max(encoder, halvings)
 
 
 ModelConfig = VideoUNetConfig  # a second architecture makes this a union, chosen by ``kind``
@@ -58,25 +83,50 @@ class DataConfig(Config):
     cache_mb: int = Field(default=512, ge=0, description="decoded, resized samples kept in memory")
 
 
+class LatentConfig(Config):
+    """What the diffusion works on: pixels, or latents of an autoencoder."""
+
+    autoencoder: str | None = Field(
+        default=None,
+        description="a diffusers AutoencoderKL: folder or published name, its own or a pipeline's "
+        "with a vae in it; orbit4d train autoencoder makes one; none: pixels",
+    )
+    frames_at_once: int = Field(default=24, ge=1, description="through the autoencoder: memory")
+
+
+class TextConfig(Config):
+    """Which encoder reads the captions; the model's width of text tokens has to be its own."""
+
+    encoder: str | None = Field(
+        default=None,
+        description="a transformers text encoder with its tokenizer: folder or published name, its "
+        "own or a pipeline's with a text_encoder in it; none: no text",
+    )
+    tokens: int = Field(default=77, ge=2, description="per caption, padded or cut")
+    suffix: str = Field(default="", description="appended to every caption, as ', 3D asset'")
+    null: str = Field(default="", description="stands in for a dropped text: the negative prompt")
+
+
 class NoiseConfig(Config):
     """The diffusion: how noise grows with the step, and what the network predicts."""
 
     steps: int = Field(default=1000, ge=2)
-    schedule: Literal["sqrt_linear", "cosine"] = "sqrt_linear"
+    schedule: Literal["sqrt_linear", "cosine", "flow"] = "sqrt_linear"
     beta_start: float = Field(default=0.00085, gt=0, lt=1, description="sqrt_linear")
     beta_stop: float = Field(default=0.012, gt=0, lt=1, description="sqrt_linear")
+    flow_shift: float = Field(default=1.0, gt=0, description="flow: > 1 spends steps on more noise")
     zero_terminal_snr: bool = Field(default=True, description="the last step is pure noise")
-    target: Literal["eps", "v", "x0"] = "v"
+    target: Literal["eps", "v", "x0", "flow"] = "v"
     feed: Literal["noisy", "estimate"] = Field(
         default="noisy", description="what the network sees: the noisy clip, or its linear estimate"
     )
 
     @model_validator(mode="after")
     def _target_is_defined(self) -> Self:
-        if self.target == "eps" and self.zero_terminal_snr:
+        if self.target == "eps" and (self.zero_terminal_snr or self.schedule == "flow"):
             raise ValueError(
-                "target eps says nothing about the clip where the noise is pure; use v or x0, "
-                "or zero_terminal_snr=false"
+                "target eps says nothing about the clip where the noise is pure; use v, flow or "
+                "x0, or zero_terminal_snr=false with another schedule than flow"
             )
         return self
 
@@ -85,6 +135,9 @@ class LossConfig(Config):
     """Diffusion loss + ``motion_weight`` * L_mr (Diffusion4D, eq. 2)."""
 
     motion_weight: float = Field(default=0.0, ge=0, description="omega; the paper gives no value")
+    motion_fades: bool = Field(
+        default=True, description="L_mr times alpha-bar; false: all steps alike, as published"
+    )
     terminal_share: float = Field(
         default=0.0,
         ge=0,
@@ -99,6 +152,8 @@ class DropConfig(Config):
     image: float = Field(default=0.0, ge=0, le=1)
     camera: float = Field(default=0.0, ge=0, le=1)
     motion: float = Field(default=0.1, ge=0, le=1)
+    text: float = Field(default=0.1, ge=0, le=1, description="then the null text stands there")
+    static: float = Field(default=0.5, ge=0, le=1)
 
 
 class OptimConfig(Config):
@@ -123,8 +178,11 @@ class CheckpointConfig(Config):
 class SampleConfig(Config):
     """How clips are generated."""
 
-    steps: int = Field(default=50, ge=1, description="DDIM steps")
-    eta: float = Field(default=0.0, ge=0, le=1, description="0 = deterministic DDIM")
+    solver: Literal["ddim", "dpm++"] = Field(
+        default="ddim", description="dpm++ is DPM-Solver++ 2M: as good in 10 to 20 steps"
+    )
+    steps: int = Field(default=50, ge=1, description="of the solver")
+    eta: float = Field(default=0.0, ge=0, le=1, description="ddim: 0 = deterministic")
     w1: float = Field(default=0.0, ge=0, description="eq. 3: away from no condition; 0 = off")
     w2: float = Field(default=0.0, ge=0, description="eq. 3: away from the frozen base; 0 = off")
 
@@ -140,7 +198,18 @@ class TrainConfig(Config):
         default=None, gt=0, description="stop with a checkpoint after this long; resumable"
     )
     log_every_steps: int = Field(default=10, ge=1)
+    base: str | None = Field(
+        default=None,
+        description="FIT folder of the base model, trained on frozen orbits: training starts from "
+        "its weights, and w2 guides away from it",
+    )
+    unet: str | None = Field(
+        default=None,
+        description="weights to start from, in the layout of diffusers' UNet3DConditionModel",
+    )
     data: DataConfig = DataConfig()
+    latents: LatentConfig = LatentConfig()
+    text: TextConfig = TextConfig()
     model: ModelConfig = VideoUNetConfig()
     noise: NoiseConfig = NoiseConfig()
     loss: LossConfig = LossConfig()
@@ -150,11 +219,23 @@ class TrainConfig(Config):
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")
-    def _size_fits_the_model(self) -> Self:
+    def _parts_fit(self) -> Self:
         multiple = self.model.side_multiple
-        if self.data.size % multiple:
+        if self.latents.autoencoder is None and self.data.size % multiple:
             raise ValueError(
                 f"data.size {self.data.size} is no multiple of {multiple}, which the model's "
                 f"patch and levels ask for"
             )
+        if self.latents.autoencoder is None and self.model.space_channels != 3:
+            raise ValueError(
+                f"model.space_channels {self.model.space_channels} without latents.autoencoder: "
+                "images have 3"
+            )
+        if (self.model.text is None) != (self.text.encoder is None):
+            raise ValueError(
+                f"model.text is {self.model.text}, text.encoder {self.text.encoder}: give both "
+                "(the width of the encoder's tokens, and the encoder) or neither"
+            )
+        if self.base and self.unet:
+            raise ValueError("base and unet are both given; weights can come from one")
         return self

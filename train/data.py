@@ -1,13 +1,13 @@
 """Shards -> batches of orbit clips with their frozen twins, cameras and motion magnitude."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,18 +17,21 @@ from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import SampleMeta
 from shards.view import SampleView
 from train.config import DataConfig
-from train.models.api import Conditions
+from train.latents import Space
+from train.models.api import Conditions, all_conditions
+from train.text import TextEncoder
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One sample as stored for training: images uint8 over white, m scaled."""
+    """One sample as stored for training: images uint8 over white, or latents float16; m scaled."""
 
     key: str
-    orbit: UInt8[np.ndarray, "t h w c"]
-    static: UInt8[np.ndarray, "t h w c"]
+    orbit: UInt8[np.ndarray, "t h w c"] | Float16[np.ndarray, "t c h w"]
+    static: UInt8[np.ndarray, "t h w c"] | Float16[np.ndarray, "t c h w"]
     camera: Float32[np.ndarray, "t 4 4"]
     motion: float
+    caption: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -38,9 +41,11 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipBatch:
-    """Clips stacked: ``orbit`` and ``static`` have the same cameras; colours in [-1, 1].
+    """Clips stacked: ``orbit`` and ``static`` have the same cameras.
 
-    ``image`` is the first image of the whole clip, which models are given.
+    Colours in [-1, 1], or latents (``encoded``). ``image`` is the first image of the whole clip,
+    which models are given. ``text`` and ``text_null`` are there once a text encoder has read the
+    captions.
     """
 
     keys: tuple[str, ...]
@@ -49,31 +54,49 @@ class ClipBatch:
     static: Float32[Tensor, "b t c h w"]
     camera: Float32[Tensor, "b t 4 4"]
     motion: Float32[Tensor, " b"]
+    captions: tuple[str, ...] = ()
+    encoded: bool = False
+    text: Float32[Tensor, "b n d"] | None = None
+    text_null: Float32[Tensor, "b n d"] | None = None
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Move to a device."""
-        tensors = (self.image, self.orbit, self.static, self.camera, self.motion)
-        return ClipBatch(self.keys, *(tensor.to(device) for tensor in tensors))
+        names = ("image", "orbit", "static", "camera", "motion")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
     def frozen(self, where: Bool[Tensor, " b"]) -> "ClipBatch":
         """Replace some clips by their frozen twins, which have m = 0."""
         orbit = torch.where(where[:, None, None, None, None], self.static, self.orbit)
-        motion = self.motion * ~where  # both twins begin with the same image
-        return ClipBatch(self.keys, self.image, orbit, self.static, self.camera, motion)
+        return replace(self, orbit=orbit, motion=self.motion * ~where)  # twins begin alike
 
     def at_frames(self, frames: Int64[Tensor, "b s"]) -> "ClipBatch":
         """Take out some frames of each clip."""
         clip = torch.arange(len(frames), device=frames.device)[:, None]
-        orbit, static, camera = (
-            part[clip, frames] for part in (self.orbit, self.static, self.camera)
-        )
-        return ClipBatch(self.keys, self.image, orbit, static, camera, self.motion)
+        names = ("orbit", "static", "camera")
+        return replace(self, **{name: getattr(self, name)[clip, frames] for name in names})
+
+    def inside(self, space: Space) -> "ClipBatch":
+        """Encode images into the space that the model works in."""
+        if self.encoded:
+            return self
+        image = space.encode(self.image[:, None])[:, 0]
+        orbit, static = space.encode(self.orbit), space.encode(self.static)
+        return replace(self, image=image, orbit=orbit, static=static, encoded=True)
+
+    def read_by(self, encoder: TextEncoder | None) -> "ClipBatch":
+        """Have the captions encoded."""
+        if encoder is None:
+            return self
+        text, null = encoder.encode(self.captions), encoder.null(len(self.keys))
+        return replace(self, text=text, text_null=null)
 
     def conditions(self, keep: Bool[Tensor, "b k"] | None = None) -> Conditions:
-        """Give what a model may know: the first image, the cameras, m; all kept by default."""
+        """Give what a model may know; all of it kept by default."""
         if keep is None:
-            keep = torch.ones(len(self.keys), 3, dtype=torch.bool, device=self.motion.device)
-        return Conditions(self.image, self.camera, self.motion, keep)
+            keep = all_conditions(len(self.keys), self.motion.device)
+        return Conditions(
+            self.image, self.camera, self.motion, keep, self.text, self.text_null, self.static
+        )
 
 
 def scaled_motion(meta: SampleMeta, scale: float) -> float:
@@ -93,6 +116,11 @@ def scaled_motion(meta: SampleMeta, scale: float) -> float:
         )
     stored = meta.sequences["orbit"]
     return scale * meta.motion_magnitude.pixel_sum / (3 * stored.width * stored.height)
+
+
+def caption_of(meta: SampleMeta) -> str:
+    """Give the text of a sample: its first caption, else what its source calls the asset."""
+    return meta.captions[0] if meta.captions else meta.asset.name
 
 
 def stream_config(config: DataConfig, entries: list[IndexEntry], seed: int) -> StreamConfig:
@@ -152,7 +180,8 @@ class Clips(Dataset[Clip]):
     def _decode(self, view: SampleView) -> Clip:
         orbit, static = view.sequences["orbit"], view.sequences["static"]
         motion = scaled_motion(view.meta, self.config.motion_scale)
-        return Clip(view.key, orbit.images, static.images, orbit.c2w, motion)
+        caption = caption_of(view.meta)
+        return Clip(view.key, orbit.images, static.images, orbit.c2w, motion, caption)
 
 
 def open_clips(
@@ -196,11 +225,16 @@ def stacked(clips: list[Clip]) -> ClipBatch:
         static=_colours([clip.static for clip in clips]),
         camera=torch.from_numpy(np.stack([clip.camera for clip in clips])),
         motion=torch.tensor([clip.motion for clip in clips], dtype=torch.float32),
+        captions=tuple(clip.caption for clip in clips),
+        encoded=clips[0].orbit.dtype != np.uint8,
     )
 
 
-def _colours(images: list[UInt8[np.ndarray, "t h w c"]]) -> Float32[Tensor, "b t c h w"]:
-    stack = torch.from_numpy(np.stack(images)).permute(0, 1, 4, 2, 3)
+def _colours(images: list[np.ndarray]) -> Float32[Tensor, "b t c h w"]:
+    stack = torch.from_numpy(np.stack(images))
+    if stack.dtype != torch.uint8:  # latents
+        return stack.float()
+    stack = stack.permute(0, 1, 4, 2, 3)
     return stack.contiguous().float() / 127.5 - 1
 
 

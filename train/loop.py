@@ -7,7 +7,7 @@ threads.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,28 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from shards.errors import Orbit4dError
+from shards.errors import ConfigError, Orbit4dError
 from shards.seeding import rng_for
-from train.checkpoint import Checkpoint, clear_unfinished, load_checkpoint, save_checkpoint
+from train.checkpoint import (
+    Checkpoint,
+    Weights,
+    clear_unfinished,
+    load_checkpoint,
+    save_checkpoint,
+)
 from train.config import OptimConfig, TrainConfig
 from train.data import Batches, ClipBatch, follow_clips, open_clips
 from train.ema import Ema
+from train.latents import open_space
 from train.log import TrainLog
 from train.losses import diffusion_loss, motion_loss
 from train.models.api import CONDITIONS
 from train.models.build import build_model
+from train.models.modelscope import load_folder
 from train.noise import Schedule
 from train.report import StepReport
 from train.run import FitFolder, Plan, write_document
+from train.text import open_text
 
 
 class TrainingError(Orbit4dError):
@@ -52,13 +61,13 @@ class Draws:
         return Draws(*(part.to(device) for part in parts))
 
 
-def draw(config: TrainConfig, step: int, shape: torch.Size) -> Draws:
+def draw(config: TrainConfig, step: int, shape: Sequence[int]) -> Draws:
     """Draw for training step ``step``, on the CPU: the same on every device.
 
-    ``shape`` is that of the whole clips, (b, t, c, h, w).
+    ``shape`` is that of the whole clips in the space of the model, (b, t, c, h, w).
     """
     generator = torch.Generator().manual_seed(_step_seed(config, "draws", step))
-    b, t = shape[:2]
+    b, t, *rest = shape
     taken = min(config.data.train_frames or t, t)
     share = config.data.static_share if "static" in config.data.sequences else 0.0
     share = share if "orbit" in config.data.sequences else 1.0
@@ -70,7 +79,7 @@ def draw(config: TrainConfig, step: int, shape: torch.Size) -> Draws:
         keep=torch.rand(b, len(CONDITIONS), generator=generator) >= dropped,
         step=torch.where(last, config.noise.steps - 1, noise_step),
         frames=torch.rand(b, t, generator=generator).argsort(dim=1)[:, :taken].sort(dim=1).values,
-        eps=torch.randn((b, taken, *shape[2:]), generator=generator),
+        eps=torch.randn((b, taken, *rest), generator=generator),
     )
 
 
@@ -87,15 +96,32 @@ def _step_seed(config: TrainConfig, purpose: str, step: int) -> int:
 
 
 class Trainer:
-    """Model, EMA, optimiser and the count of finished steps."""
+    """Model, EMA, optimiser and the count of finished steps.
 
-    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+    ``start`` are weights to begin with, those of the base model.
+    """
+
+    def __init__(
+        self, config: TrainConfig, device: torch.device, start: Weights | None = None
+    ) -> None:
         self.config = config
         self.device = device
         seed = int(rng_for(config.seed, "weights").integers(2**63))
-        self.model = build_model(config.model, seed).to(device).train()
+        self.space = open_space(config.latents, device)
+        if self.space.channels != config.model.space_channels:
+            raise ConfigError(
+                f"latents.autoencoder has {self.space.channels} channels, model.space_channels is "
+                f"{config.model.space_channels}; make them equal"
+            )
+        self.text = open_text(config.text, config.model.text, device)
+        self.model = build_model(config.model, seed)
+        if start is not None:
+            self.model.load_state_dict(start)
+        elif config.unet is not None:
+            load_folder(self.model, Path(config.unet))
+        self.model = self.model.to(device).train()
         self.ema = Ema(self.model, config.optim.ema)
-        self.schedule = Schedule.build(config.noise, device)
+        self.schedule = Schedule.build(config.noise, device, self.space.values)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
             lr=config.optim.lr,
@@ -114,10 +140,11 @@ class Trainer:
         lr = learning_rate(self.config.optim, self.done, self.config.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        draws = draw(self.config, self.done, batch.orbit.shape).to(self.device)
+        draws = draw(self.config, self.done, self._shape(batch)).to(self.device)
         with torch.random.fork_rng():  # dropout draws from the global generator
             torch.manual_seed(_step_seed(self.config, "dropout", self.done))
             taken = batch.to(self.device).frozen(draws.frozen).at_frames(draws.frames)
+            taken = taken.inside(self.space).read_by(self.text)
             diffusion, motion = self._losses(taken, draws)
         loss = diffusion + self.config.loss.motion_weight * motion
         self._check("loss", loss, batch)
@@ -131,6 +158,12 @@ class Trainer:
         values = [float(value) for value in (loss.detach(), diffusion.detach(), motion.detach())]
         return StepReport(self.done, *values, grad_norm=float(norm), lr=lr)
 
+    def _shape(self, batch: ClipBatch) -> tuple[int, ...]:
+        b, t, c, h, w = batch.orbit.shape
+        if batch.encoded:
+            return b, t, c, h, w
+        return b, t, self.space.channels, h // self.space.factor, w // self.space.factor
+
     def _losses(self, batch: ClipBatch, draws: Draws) -> tuple[Tensor, Tensor]:
         noisy = self.schedule.noisy(batch.orbit, draws.eps, draws.step)
         shown = self.schedule.shown(noisy, draws.step)
@@ -140,7 +173,8 @@ class Trainer:
         if not self.config.loss.motion_weight:
             return diffusion, torch.zeros_like(diffusion)
         guess = self.schedule.clean(output, noisy, draws.step)
-        left = self.schedule.signal[draws.step] ** 2
+        left = self.schedule.alpha_bar(draws.step)
+        left = left if self.config.loss.motion_fades else torch.ones_like(left)
         return diffusion, motion_loss(guess, batch.orbit, batch.static, left).mean()
 
     def _check(self, name: str, value: Tensor, batch: ClipBatch) -> None:

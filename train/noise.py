@@ -1,10 +1,10 @@
-"""Noise schedules, what the network is shown, and what it is asked for: eps, v or x0.
+"""Noise schedules, what the network is shown, and what it is asked for: eps, v, x0 or flow.
 
-A noisy clip is ``x_s = signal[s] * x0 + noise[s] * eps`` with signal^2 = alpha-bar and
-signal^2 + noise^2 = 1. Step 0 has the least noise.
+A noisy clip is ``x_s = signal[s] * x0 + noise[s] * eps``. Step 0 has the least noise. Diffusion has
+signal^2 = alpha-bar and signal^2 + noise^2 = 1, flow matching has signal + noise = 1.
 
-Clips lie over white, so for target x0 and feed "estimate" colours count from white, in units of
-their usual spread: a network that answers 0 draws an empty picture.
+For target x0 and feed "estimate" values count from where they usually lie, in units of their usual
+spread. Pixels lie over white: a network that answers 0 draws an empty picture.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,7 @@ from torch import Tensor
 
 from train.config import NoiseConfig
 
-_WHITE = 1.0
-_SPREAD = 0.5  # root mean square distance of a clip's colours from white, about
-
-Target = Literal["eps", "v", "x0"]
+Target = Literal["eps", "v", "x0", "flow"]
 Feed = Literal["noisy", "estimate"]
 
 _COSINE_OFFSET = 0.008  # Nichol and Dhariwal 2021, eq. 17
@@ -49,6 +46,36 @@ def _to_zero(bar: Float64[np.ndarray, " s"]) -> Float64[np.ndarray, " s"]:
     return shifted**2
 
 
+def levels(config: NoiseConfig) -> tuple[Float64[np.ndarray, " s"], Float64[np.ndarray, " s"]]:
+    """Give signal and noise at every step.
+
+    ``flow`` is rectified flow (Liu et al. 2022): noise grows evenly to 1, shifted as in Stable
+    Diffusion 3 (Esser et al. 2024, eq. 23).
+    """
+    if config.schedule == "flow":
+        even = np.arange(1, config.steps + 1) / config.steps
+        noise = config.flow_shift * even / (1 + (config.flow_shift - 1) * even)
+        return 1 - noise, noise
+    bar = alpha_bar(config)
+    return np.sqrt(bar), np.sqrt(1 - bar)
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Where the values of clean clips lie: about ``centre``, root mean square ``spread`` from it.
+
+    ``limit`` is the largest absolute value that a clean clip can have, or none.
+    """
+
+    centre: float
+    spread: float
+    limit: float | None
+
+
+PIXELS = Values(centre=1.0, spread=0.5, limit=1.0)  # over white, in [-1, 1]
+LATENTS = Values(centre=0.0, spread=1.0, limit=None)
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """``signal`` and ``noise`` per step, float32, and the target of the network."""
@@ -57,16 +84,17 @@ class Schedule:
     noise: Float32[Tensor, " s"]
     target: Target
     feed: Feed
+    values: Values = PIXELS
 
     @classmethod
-    def build(cls, config: NoiseConfig, device: torch.device | None = None) -> "Schedule":
+    def build(
+        cls, config: NoiseConfig, device: torch.device | None = None, values: Values = PIXELS
+    ) -> "Schedule":
         """Tabulate a noise config."""
-        bar = alpha_bar(config)
         signal, noise = (
-            torch.tensor(np.sqrt(part), dtype=torch.float32, device=device)
-            for part in (bar, 1 - bar)
+            torch.tensor(part, dtype=torch.float32, device=device) for part in levels(config)
         )
-        return cls(signal, noise, config.target, config.feed)
+        return cls(signal, noise, config.target, config.feed, values)
 
     def at(self, step: Int64[Tensor, " b"]) -> tuple[Tensor, Tensor]:
         """Give signal and noise of every clip, shaped (b, 1, 1, 1, 1)."""
@@ -93,17 +121,24 @@ class Schedule:
         if self.feed == "noisy":
             return noisy
         signal, noise = self.at(step)
-        weight = signal * _SPREAD**2 / (signal**2 * _SPREAD**2 + noise**2)
-        return weight * (noisy - signal * _WHITE) / _SPREAD
+        centre, spread = self.values.centre, self.values.spread
+        weight = signal * spread**2 / (signal**2 * spread**2 + noise**2)
+        return weight * (noisy - signal * centre) / spread
 
     def goal(
         self, x0: Float32[Tensor, "b *n"], eps: Float32[Tensor, "b *n"], step: Int64[Tensor, " b"]
     ) -> Float32[Tensor, "b *n"]:
-        """Give the network's target; v = signal * eps - noise * x0 (Salimans and Ho 2022)."""
+        """Give the network's target.
+
+        v = signal * eps - noise * x0 (Salimans and Ho 2022); flow = eps - x0, the direction from
+        clip to noise (ISA4D predicts its negative).
+        """
         if self.target == "x0":
-            return (x0 - _WHITE) / _SPREAD
+            return (x0 - self.values.centre) / self.values.spread
         if self.target == "eps":
             return eps
+        if self.target == "flow":
+            return eps - x0
         signal, noise = self.at(step)
         return signal * eps - noise * x0
 
@@ -115,11 +150,18 @@ class Schedule:
     ) -> Float32[Tensor, "b *n"]:
         """Give the clean clip that an output of the network implies."""
         if self.target == "x0":
-            return _WHITE + _SPREAD * output
+            return self.values.centre + self.values.spread * output
         signal, noise = self.at(step)
         if self.target == "eps":
             return (noisy - noise * output) / signal
-        return signal * noisy - noise * output
+        if self.target == "flow":
+            return (noisy - noise * output) / (signal + noise)
+        return (signal * noisy - noise * output) / (signal**2 + noise**2)
+
+    def alpha_bar(self, step: Int64[Tensor, " b"]) -> Float32[Tensor, " b"]:
+        """Give the clip's share of the noisy clip's power."""
+        signal, noise = self.signal[step].square(), self.noise[step].square()
+        return signal / (signal + noise)
 
     def residue(
         self, x0: Float32[Tensor, "b *n"], noisy: Float32[Tensor, "b *n"], step: Int64[Tensor, " b"]

@@ -12,10 +12,10 @@ from train.config import (
     VideoUNetConfig,
 )
 from train.data import ClipBatch
-from train.models.api import CONDITIONS, Conditions
+from train.models.api import Conditions
 
 MODEL = VideoUNetConfig(
-    patch=1, channels=(8, 16), attention=(False, True), embedding=16, context=16, head_width=8
+    channels=(8, 16), attention=(False, True), embedding=16, image=16, head_width=8, norm_groups=4
 )
 CONFIG = TrainConfig(
     steps=6,
@@ -40,8 +40,11 @@ def random_batch(clips: int = 2, frames: int = 3, size: int = 8, seed: int = 0) 
         static=images[1],
         camera=torch.randn((clips, frames, 4, 4), generator=source),
         motion=torch.rand(clips, generator=source),
+        captions=tuple(f"thing {i}" for i in range(clips)),
+        text=torch.randn((clips, 5, 12), generator=source),
+        text_null=torch.randn((1, 5, 12), generator=source).expand(clips, -1, -1),
     )
 
 
 def all_kept(batch: ClipBatch) -> Conditions:
-    return batch.conditions(torch.ones(len(batch.keys), len(CONDITIONS), dtype=torch.bool))
+    return batch.conditions()

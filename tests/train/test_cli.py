@@ -10,7 +10,7 @@ from train.cli import app
 SMALL = [
     *("steps=3", "batch=2", "device=cpu", "data.size=16", "data.frames=3", "sample.steps=2"),
     *("model.channels=[8,16]", "model.attention=[false,true]", "model.patch=1"),
-    *("model.embedding=16", "model.context=16"),
+    *("model.embedding=16", "model.image=16", "model.head_width=8", "model.norm_groups=4"),
 ]
 
 

@@ -27,7 +27,7 @@ def test_the_3d_term_vanishes_where_the_base_agrees() -> None:
     )
 
 
-@pytest.mark.parametrize("target", ["eps", "v", "x0"])
+@pytest.mark.parametrize("target", ["eps", "v", "x0", "flow"])
 def test_guidance_means_the_same_in_every_space(target: str) -> None:
     schedule = Schedule.build(NoiseConfig.build({"target": target, "zero_terminal_snr": False}))
     step = torch.tensor([300, 700])

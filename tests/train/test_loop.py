@@ -79,7 +79,9 @@ def test_draws_follow_their_shares() -> None:
     config = CONFIG.model_copy(update={"loss": LossConfig(terminal_share=0.3)})
     draws = draw(config, 0, torch.Size((4000, 1, 1, 1, 1)))
     assert draws.frozen.float().mean().item() == pytest.approx(config.data.static_share, abs=0.03)
-    assert draws.keep.float().mean(dim=0).tolist() == pytest.approx([0.8] * 3, abs=0.03)
+    assert draws.keep.float().mean(dim=0).tolist() == pytest.approx(
+        [0.8, 0.8, 0.8, 0.9, 0.5], abs=0.03
+    )
     assert (draws.step == 999).float().mean().item() == pytest.approx(0.3, abs=0.03)
     assert draws.step.min() < 20
 
@@ -123,10 +125,10 @@ def test_the_motion_loss_joins_the_total() -> None:
 @pytest.mark.slow
 def test_training_lowers_the_loss_and_the_average_follows() -> None:
     config = CONFIG.model_copy(
-        update={"steps": 40, "optim": OptimConfig(lr=5e-3), "loss": LossConfig(terminal_share=1)}
+        update={"steps": 80, "optim": OptimConfig(lr=5e-3), "loss": LossConfig(terminal_share=1)}
     )
     trainer, batch = Trainer(config, CPU), random_batch()
     start = {name: value.clone() for name, value in trainer.ema.weights.items()}
-    losses = [trainer.step(batch).loss for _ in range(40)]
+    losses = [trainer.step(batch).loss for _ in range(80)]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     assert not all(start[name].equal(value) for name, value in trainer.ema.weights.items())

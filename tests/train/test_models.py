@@ -10,12 +10,22 @@ from tests.train.small import MODEL, all_kept, random_batch
 from train.config import VideoUNetConfig
 from train.models.api import CONDITIONS, Condition
 from train.models.build import build_model
+from train.models.video_unet import VideoUNet
 
+ALL = MODEL.model_copy(update={"text": 12, "static": True})
 MODELS = [
-    MODEL,
-    MODEL.model_copy(update={"patch": 2, "blocks": 2, "temporal_convs": 2}),
-    VideoUNetConfig(channels=(8,), attention=(True,), embedding=8, context=8, temporal_convs=0),
+    ALL,
+    MODEL.model_copy(
+        update={"patch": 2, "blocks": 2, "temporal_convs": 2, "scale_shift": True, "places": True}
+    ),
+    VideoUNetConfig(
+        channels=(8,), attention=(True,), head_width=8, norm_groups=2, image=8, temporal_convs=0
+    ),
+    VideoUNetConfig(
+        channels=(8,), attention=(True,), head_width=8, norm_groups=2, image=None, text=12
+    ),
 ]
+LAST = {"camera": "camera.2", "motion": "motion.2", "static": "conv_in_static"}
 STEP = torch.tensor([3, 999])
 
 
@@ -42,11 +52,13 @@ def test_output_has_the_shape_of_its_input_and_is_finite(
 
 @pytest.mark.parametrize("config", MODELS)
 def test_every_parameter_gets_a_gradient(config: VideoUNetConfig) -> None:
-    batch = random_batch()
-    keep = torch.ones(2, len(CONDITIONS), dtype=torch.bool)
+    batch = random_batch(clips=3)
+    keep = torch.ones(3, len(CONDITIONS), dtype=torch.bool)
     keep[1] = False  # dropped conditions have parameters too
     model = awake(config)
-    model(batch.orbit, STEP, batch.conditions(keep)).square().mean().backward()
+    model(
+        batch.orbit, torch.tensor([3, 999, 400]), batch.conditions(keep)
+    ).square().mean().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or p.grad.eq(0).all()]
     assert without == []
 
@@ -62,10 +74,18 @@ def test_clips_of_a_batch_are_independent(config: VideoUNetConfig) -> None:
         image=torch.stack([given.image[0], twin.image[1]]),
         camera=torch.stack([given.camera[0], twin.camera[1]]),
         motion=torch.stack([given.motion[0], twin.motion[1]]),
+        text=both(given.text, twin.text),
+        static=both(given.static, twin.static),
     )
     torch.testing.assert_close(
         model(mixed, STEP, swapped)[0], model(batch.orbit, STEP, given)[0], atol=1e-5, rtol=1e-4
     )
+
+
+def both(one: Tensor | None, other: Tensor | None) -> Tensor:
+    assert one is not None
+    assert other is not None
+    return torch.stack([one[0], other[1]])
 
 
 def changed(model: nn.Module, name: str) -> tuple[Tensor, Tensor]:
@@ -76,23 +96,34 @@ def changed(model: nn.Module, name: str) -> tuple[Tensor, Tensor]:
     return model(batch.orbit, STEP, given), model(batch.orbit, STEP, other)
 
 
-@pytest.mark.parametrize("name", ["camera", "motion"])
+@pytest.mark.parametrize("name", sorted(LAST))
 def test_an_untrained_condition_changes_nothing(name: str) -> None:
-    model = awake(MODEL)
-    for parameter in model.get_submodule(f"{name}.2").parameters():
+    model = awake(ALL)
+    for parameter in model.get_submodule(LAST[name]).parameters():
         nn.init.zeros_(parameter)  # as the model is built
     torch.testing.assert_close(*changed(model, name), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", ["camera", "motion"])
-def test_condition_embeddings_are_built_with_a_zero_output(name: str) -> None:
-    layer = build_model(MODEL, 0).get_submodule(f"{name}.2")
+def test_an_untrained_image_changes_nothing_beside_text() -> None:
+    model = awake(ALL)
+    fresh = {name for name, value in build_model(ALL, 0).named_parameters() if value.eq(0).all()}
+    added = {name for name in fresh if name.startswith(("image.whole.2", "conv_in_image"))}
+    added |= {name for name in fresh if ".to_v_image." in name}
+    assert len(added) == 7  # of four transformers, and three of the image's own
+    for name in added:
+        nn.init.zeros_(model.get_parameter(name))
+    torch.testing.assert_close(*changed(model, "image"), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", sorted(LAST))
+def test_conditions_are_built_with_a_zero_output(name: str) -> None:
+    layer = build_model(ALL, 0).get_submodule(LAST[name])
     assert all(parameter.eq(0).all() for parameter in layer.parameters())
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
 def test_a_condition_counts_until_it_is_dropped(name: Condition) -> None:
-    model, batch = awake(MODEL), random_batch()
+    model, batch = awake(ALL), random_batch()
     one, other = changed(model, name)
     assert not one.allclose(other, atol=1e-6)
     given = all_kept(batch)
@@ -103,6 +134,26 @@ def test_a_condition_counts_until_it_is_dropped(name: Condition) -> None:
         rtol=0,
         atol=0,
     )
+
+
+def test_without_a_frozen_orbit_the_model_answers_as_if_it_were_dropped() -> None:
+    model, batch = awake(ALL), random_batch()
+    given = all_kept(batch)
+    torch.testing.assert_close(
+        model(batch.orbit, STEP, replace(given, static=None)),
+        model(batch.orbit, STEP, given.without("static")),
+    )
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    batch, grads = random_batch(), []
+    for recompute in (False, True):
+        model = awake(ALL)
+        assert isinstance(model, VideoUNet)
+        model.recompute_activations(recompute)
+        model(batch.orbit, STEP, all_kept(batch)).square().mean().backward()
+        grads.append({name: p.grad for name, p in model.named_parameters()})
+    assert all(grads[0][name].equal(grad) for name, grad in grads[1].items())
 
 
 def test_weights_depend_on_the_seed_alone() -> None:

@@ -4,7 +4,7 @@ import torch
 
 from shards.errors import ConfigError
 from train.config import NoiseConfig
-from train.noise import Schedule, alpha_bar
+from train.noise import Schedule, alpha_bar, levels
 
 SCHEDULES = [
     NoiseConfig(schedule=schedule, zero_terminal_snr=zero, target="v")
@@ -38,9 +38,14 @@ def test_sqrt_linear_is_the_published_schedule() -> None:
     np.testing.assert_allclose(growth, [0.34, 1.62, 5.1, 14.6], rtol=0.02)
 
 
-@pytest.mark.parametrize("target", ["eps", "v", "x0"])
-def test_a_perfect_output_gives_back_clip_and_noise(target: str) -> None:
-    config = NoiseConfig.build({"target": target, "zero_terminal_snr": False})
+@pytest.mark.parametrize("schedule_name", ["sqrt_linear", "flow"])
+@pytest.mark.parametrize("target", ["eps", "v", "x0", "flow"])
+def test_a_perfect_output_gives_back_clip_and_noise(target: str, schedule_name: str) -> None:
+    if (target, schedule_name) == ("eps", "flow"):
+        pytest.skip("refused: pure noise, about which eps says nothing")
+    config = NoiseConfig.build(
+        {"target": target, "zero_terminal_snr": False, "schedule": schedule_name}
+    )
     schedule = Schedule.build(config)
     x0, eps = torch.randn(2, 3, 2, 3, 4, 4, dtype=torch.float64)
     step = torch.tensor([0, 500, 900])
@@ -50,7 +55,17 @@ def test_a_perfect_output_gives_back_clip_and_noise(target: str) -> None:
     torch.testing.assert_close(schedule.residue(x0, noisy, step), eps, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("target", ["v", "x0"])
+def test_flow_goes_evenly_from_clip_to_noise() -> None:
+    signal, noise = levels(NoiseConfig(schedule="flow", target="flow"))
+    np.testing.assert_allclose(signal + noise, 1)
+    np.testing.assert_allclose(np.diff(noise), 1e-3, atol=1e-12)
+    assert noise[-1] == 1
+    _, shifted = levels(NoiseConfig(schedule="flow", target="flow", flow_shift=3.0))
+    assert shifted[-1] == 1
+    assert shifted[499] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("target", ["v", "x0", "flow"])
 def test_pure_noise_still_determines_the_clip_from_a_perfect_output(target: str) -> None:
     schedule = Schedule.build(NoiseConfig.build({"target": target}))
     x0, eps = torch.randn(2, 2, 2, 3, 4, 4)

@@ -1,89 +1,75 @@
-"""A factorised video UNet on pixels, after VideoMV and Diffusion4D (arXiv 2405.16645).
+"""The 4D-aware video UNet of Diffusion4D (arXiv 2405.16645): ModelScope's, with more conditions.
 
-A level is: 2D residual block, temporal convolution, and where the image is small enough spatial
-attention (to itself, then to the tokens of the reference image) and temporal attention along the
-frames of each pixel. The reference image also enters by channel concatenation with every frame.
-Camera and motion magnitude are added to the step embedding by MLPs whose last layer starts at
-zero, so that an untrained condition changes nothing.
+With no condition but text it is diffusers' ``UNet3DConditionModel``, number by number, and takes
+its weights (``train.models.modelscope``). What is added starts at zero, so that fine-tuning begins
+from the text-to-video model:
+
+- camera: the 16 numbers of each frame's camera-to-world matrix, by two layers, added to the step's
+  embedding (VideoMV);
+- motion magnitude m: by two layers, likewise (Diffusion4D, section 3.3);
+- image: by cross-attention to its tokens, by channel concatenation with every frame, and as a whole
+  in the embedding;
+- static: the frozen orbit, by channel concatenation with the frame of the same camera.
+
+Concatenated channels have convolutions of their own into the first layer, which is the same
+function; the reference image's then runs once per clip.
 """
 
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.config import VideoUNetConfig
 from train.models.api import Conditions
-from train.models.layers import (
-    ResBlock,
-    SpatialTransformer,
-    StepEmbedding,
-    TemporalConv,
-    TemporalTransformer,
-    group_norm,
-    place_code,
-    two_layers,
-    zeroed,
-)
+from train.models.layers import channels_last, place_code, sinusoid, two_layers, zeroed
+from train.models.unet_blocks import BlockConfig, Context, Stage, TemporalTransformer
 
-_COLOURS = 3
+_HEADS_IN = 8  # of the temporal layer behind the first convolution, whatever the width
+
+
+class TimeEmbedding(nn.Module):
+    """Diffusion step -> sinusoid -> two layers."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.linear_1 = nn.Linear(channels, width)
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, step: Int64[Tensor, " b"]) -> Float[Tensor, "b d"]:
+        """Embed steps."""
+        code = sinusoid(step.float(), self.channels).to(self.linear_1.weight.dtype)
+        return self.linear_2(functional.silu(self.linear_1(code)))
 
 
 class ReferenceEncoder(nn.Module):
-    """Reference image -> context tokens for cross-attention, and one vector of the whole."""
+    """Reference image -> tokens for cross-attention, and one vector of the whole."""
 
-    def __init__(self, config: VideoUNetConfig) -> None:
+    def __init__(self, channels: int, width: int, tokens: int, embedding: int) -> None:
         super().__init__()
-        self.patch = config.patch
-        width, context = config.channels[0], config.context
         layers: list[nn.Module] = [
-            nn.Conv2d(_COLOURS * config.patch**2, width, 3, padding=1),
+            nn.Conv2d(channels, width, 3, padding=1),
             nn.SiLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
             nn.SiLU(),
-            nn.Conv2d(2 * width, context, 3, stride=2, padding=1),
+            nn.Conv2d(2 * width, tokens, 3, stride=2, padding=1),
         ]
         self.layers = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(context)
-        self.absent = nn.Parameter(torch.zeros(context))  # stands in for a dropped image
+        self.norm = nn.LayerNorm(tokens)
+        self.absent = nn.Parameter(torch.zeros(tokens))  # stands in for a dropped image
+        self.whole = two_layers(tokens, embedding, zero=True)
 
     def forward(
-        self, image: Float32[Tensor, "b c h w"], kept: Float32[Tensor, " b"]
-    ) -> Float32[Tensor, "b n d"]:
+        self, image: Float[Tensor, "b c h w"], kept: Float[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b n i"], Float[Tensor, "b d"]]:
         """Encode; dropped images give the learnt token of absence everywhere."""
-        grid = self.layers(functional.pixel_unshuffle(image, self.patch))
+        grid = self.layers(image)
         tokens = self.norm(grid.flatten(2).transpose(1, 2))
-        tokens = tokens + place_code(grid.shape[2], grid.shape[3], tokens)
-        kept = kept[:, None, None]
-        return tokens * kept + self.absent * (1 - kept)
-
-
-class Level(nn.Module):
-    """One stage of a block: space, then time, then attention over each."""
-
-    def __init__(
-        self, inputs: int, outputs: int, config: VideoUNetConfig, *, attention: bool
-    ) -> None:
-        super().__init__()
-        self.residual = ResBlock(inputs, outputs, config.embedding, config.dropout)
-        self.conv_t = TemporalConv(outputs, config.temporal_convs)
-        self.space = (
-            SpatialTransformer(outputs, config.context, config.head_width) if attention else None
-        )
-        self.time = TemporalTransformer(outputs, config.head_width) if attention else None
-
-    def forward(
-        self,
-        x: Float32[Tensor, "f c h w"],
-        embedding: Float32[Tensor, "b t d"],
-        context: Float32[Tensor, "b n d"],
-    ) -> Float32[Tensor, "f c h w"]:
-        """Transform the frames of all clips."""
-        t = embedding.shape[1]
-        x = self.conv_t(self.residual(x, embedding.flatten(0, 1)), t)
-        if self.space is not None and self.time is not None:
-            x = self.time(self.space(x, context), t)
-        return x
+        tokens = tokens + place_code(grid.shape[2], grid.shape[3], tokens).to(tokens.dtype)
+        kept = kept[:, None, None].to(tokens.dtype)
+        tokens = tokens * kept + self.absent * (1 - kept)
+        return tokens, self.whole(tokens.mean(dim=1))
 
 
 class VideoUNet(nn.Module):
@@ -92,29 +78,41 @@ class VideoUNet(nn.Module):
     def __init__(self, config: VideoUNetConfig) -> None:
         super().__init__()
         self.config = config
-        width, embedding = config.channels[0], config.embedding
-        self.step = StepEmbedding(width, embedding)
+        width, embedding = config.channels[0], config.embedding_width
+        inside = config.space_channels * config.patch**2
+        blocks = _block_config(config)
+        self.conv_in = nn.Conv2d(inside, width, 3, padding=1)
+        self.time_embedding = TimeEmbedding(width, embedding)
+        inner = _HEADS_IN * config.head_width
+        self.transformer_in = TemporalTransformer(width, blocks, inner)
+        self.down_blocks = nn.ModuleList(_encoder(config, blocks))
+        last = config.channels[-1]
+        self.mid_block = Stage([(last, last)] * 2, blocks, attention=True, middle=True)
+        self.up_blocks = nn.ModuleList(_decoder(config, blocks))
+        self.conv_norm_out = nn.GroupNorm(config.norm_groups, width)
+        self.conv_out = zeroed(nn.Conv2d(width, inside, 3, padding=1))
         self.camera = two_layers(16, embedding, zero=True)
         self.motion = two_layers(1, embedding, zero=True)
-        self.reference = ReferenceEncoder(config)
-        self.gist = two_layers(config.context, embedding)
-        self.joint = two_layers(embedding, embedding)
-        self.conv_in = nn.Conv2d(2 * _COLOURS * config.patch**2, width, 3, padding=1)
-        self.down, skips = _encoder(config)
-        self.middle = Level(config.channels[-1], config.channels[-1], config, attention=True)
-        self.up = _decoder(config, skips)
-        self.norm_out = group_norm(width)
-        self.conv_out = zeroed(nn.Conv2d(width, _COLOURS * config.patch**2, 3, padding=1))
+        # A sum alone cannot say "this object from that side"; two layers on it can.
+        self.joint = two_layers(embedding, embedding, zero=True)
+        if config.image is not None:
+            self.image = ReferenceEncoder(inside, width, config.image, embedding)
+            self.conv_in_image = zeroed(nn.Conv2d(inside, width, 3, padding=1, bias=False))
+        if config.static:
+            self.conv_in_static = zeroed(nn.Conv2d(inside, width, 3, padding=1, bias=False))
+        channels_last(self)
 
     def embed(
-        self, step: Int64[Tensor, " b"], given: Conditions, context: Float32[Tensor, "b n d"]
-    ) -> Float32[Tensor, "b t d"]:
+        self, step: Int64[Tensor, " b"], given: Conditions, whole: Float[Tensor, "b d"] | None
+    ) -> Float[Tensor, "b t d"]:
         """Add up step, camera of each frame, motion and the gist of the reference image."""
-        camera = self.camera(given.camera.flatten(2)) * given.kept("camera")[:, None, None]
-        motion = self.motion(given.motion[:, None]) * given.kept("motion")[:, None]
-        whole = self.gist(context.mean(dim=1))
-        total = camera + (self.step(step) + motion + whole)[:, None]
-        # A sum alone cannot say "this object from that side"; two layers on it can.
+        one = self.time_embedding(step)
+        kind = one.dtype
+        camera = given.camera.flatten(2).to(kind)
+        camera = self.camera(camera) * given.kept("camera")[:, None, None].to(kind)
+        motion = self.motion(given.motion[:, None].to(kind))
+        one = one + motion * given.kept("motion")[:, None].to(kind)
+        total = camera + (one if whole is None else one + whole)[:, None]
         return total + self.joint(functional.layer_norm(total, total.shape[-1:]))
 
     def forward(
@@ -125,58 +123,80 @@ class VideoUNet(nn.Module):
     ) -> Float32[Tensor, "b t c h w"]:
         """Predict the target of a batch of noisy clips."""
         b, t = noisy.shape[:2]
-        kept = given.kept("image")
-        context = self.reference(given.image, kept)
-        embedding = self.embed(step, given, context)
-        beside = (given.image * kept[:, None, None, None])[:, None].expand(-1, t, -1, -1, -1)
-        x = torch.cat([noisy, beside], dim=2).flatten(0, 1)
-        x = self._body(functional.pixel_unshuffle(x, self.config.patch), embedding, context)
-        x = self.conv_out(functional.silu(self.norm_out(x)))
-        return functional.pixel_shuffle(x, self.config.patch).unflatten(0, (b, t))
+        x = self.conv_in(self._folded(noisy))
+        tokens, whole, kept = None, None, None
+        if self.config.image is not None:
+            kept = given.kept("image")
+            image = self._folded(given.image[:, None])
+            tokens, whole = self.image(image, kept)
+            beside = self.conv_in_image(image * kept[:, None, None, None])
+            x = x + beside.repeat_interleave(t, dim=0)
+        if self.config.static and given.static is not None:
+            static = given.static * given.kept("static")[:, None, None, None, None]
+            x = x + self.conv_in_static(self._folded(static))
+        text = given.text_or_null() if self.config.text is not None else None
+        embedding = functional.silu(self.embed(step, given, whole)).flatten(0, 1)
+        x = self._body(x, Context(t, embedding, text, tokens, kept))
+        x = self.conv_out(functional.silu(self.conv_norm_out(x)))
+        return functional.pixel_shuffle(x, self.config.patch).unflatten(0, (b, t)).float()
 
-    def _body(
-        self,
-        x: Float32[Tensor, "f c h w"],
-        embedding: Float32[Tensor, "b t d"],
-        context: Float32[Tensor, "b n d"],
-    ) -> Float32[Tensor, "f c h w"]:
-        x = self.conv_in(x)
+    def _folded(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "f d i j"]:
+        x = functional.pixel_unshuffle(clips.flatten(0, 1), self.config.patch)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _body(self, x: Float[Tensor, "f c h w"], given: Context) -> Float[Tensor, "f c h w"]:
+        x = self.transformer_in(x, given)
         skips = [x]
-        for layer in self.down:
-            x = layer(x, embedding, context) if isinstance(layer, Level) else layer(x)
-            skips.append(x)
-        x = self.middle(x, embedding, context)
-        for layer in self.up:
-            if isinstance(layer, Level):
-                x = layer(torch.cat([x, skips.pop()], dim=1), embedding, context)
-            else:
-                x = layer(x)
+        for stage in self.down_blocks:
+            x = stage(x, given, skips, push=True)
+        x = self.mid_block(x, given, skips, push=False)
+        for stage in self.up_blocks:
+            x = stage(x, given, skips, push=False)
         return x
 
+    def recompute_activations(self, on: bool = True) -> None:
+        """Keep no activations inside layers for the backward pass; compute them again."""
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            assert isinstance(stage, Stage)
+            stage.recompute = on
 
-def _encoder(config: VideoUNetConfig) -> tuple[nn.ModuleList, list[int]]:
-    """Build the way down, and say how many channels each of its outputs (the skips) has."""
-    layers, skips = nn.ModuleList(), [config.channels[0]]
+
+def _block_config(config: VideoUNetConfig) -> BlockConfig:
+    return BlockConfig(
+        embedding=config.embedding_width,
+        head_width=config.head_width,
+        text=config.text,
+        image=config.image,
+        temporal_convs=config.temporal_convs,
+        norm_groups=config.norm_groups,
+        dropout=config.dropout,
+        scale_shift=config.scale_shift,
+        places=config.places,
+    )
+
+
+def _encoder(config: VideoUNetConfig, blocks: BlockConfig) -> list[Stage]:
+    stages, inputs = [], config.channels[0]
     for depth, outputs in enumerate(config.channels):
-        if depth:
-            layers.append(nn.Conv2d(skips[-1], skips[-1], 3, stride=2, padding=1))
-            skips.append(skips[-1])
-        for _ in range(config.blocks):
-            layers.append(Level(skips[-1], outputs, config, attention=config.attention[depth]))
-            skips.append(outputs)
-    return layers, skips
+        widths = [(inputs, outputs)] + [(outputs, outputs)] * (config.blocks - 1)
+        resample = "down" if depth + 1 < len(config.channels) else ""
+        stages.append(Stage(widths, blocks, attention=config.attention[depth], resample=resample))
+        inputs = outputs
+    return stages
 
 
-def _decoder(config: VideoUNetConfig, skips: list[int]) -> nn.ModuleList:
-    """Build the way up; every level takes one skip more than the encoder's blocks."""
-    layers, inputs, left = nn.ModuleList(), config.channels[-1], list(skips)
+def _decoder(config: VideoUNetConfig, blocks: BlockConfig) -> list[Stage]:
+    """Build the way up: each stage has one block more, for the skip of what stands before it."""
+    skips = [config.channels[0]]
+    for depth, width in enumerate(config.channels):
+        skips += [width] * config.blocks
+        skips += [width] if depth + 1 < len(config.channels) else []
+    stages, inputs = [], config.channels[-1]
     for depth in reversed(range(len(config.channels))):
-        outputs = config.channels[depth]
+        outputs, widths = config.channels[depth], []
         for _ in range(config.blocks + 1):
-            attention = config.attention[depth]
-            layers.append(Level(inputs + left.pop(), outputs, config, attention=attention))
+            widths.append((inputs + skips.pop(), outputs))
             inputs = outputs
-        if depth:
-            grow = nn.Conv2d(outputs, outputs, 3, padding=1)
-            layers.append(nn.Sequential(nn.UpsamplingNearest2d(scale_factor=2), grow))
-    return layers
+        resample = "up" if depth else ""
+        stages.append(Stage(widths, blocks, attention=config.attention[depth], resample=resample))
+    return stages
