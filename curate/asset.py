@@ -6,6 +6,7 @@ clip it was at; the next one goes on from there.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import traceback
@@ -14,16 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from curate import asset_rules
 from curate.clip import ClipRoad, Job
 from curate.config import BuildConfig
+from curate.duplicates import Seen, is_candidate
+from curate.facts import AssetFacts, Decision, Facts
 from curate.fetch import fetched
 from curate.inspect import ClipHeader, Inspection, inspect_file
 from curate.rows import failure, fault_fields, rejection
-from curate.rules import Decision
 from curate.sources import Source
 from curate.view import AssetView
 from render.runner import BlenderFault
-from render.session import BlenderSession
+from render.session import BlenderSession, OpenedAsset
 from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
@@ -60,6 +63,9 @@ def process(job: Job, session: BlenderSession) -> None:
     base = _base(job)
     if job.source.refusal:
         _complete(job, base, [base | _WHOLE | rejection("source", _refusal(job.source))])
+        return
+    if (reason := _unwanted(job)) is not None:
+        _complete(job, base, [base | _WHOLE | rejection("source", reason)])
         return
     with contextlib.ExitStack() as until_done:
         try:
@@ -113,6 +119,7 @@ class _Asset:
         self.config = job.config
         self.warnings: list[str] = []
         self.kept = 0
+        self.seen = Seen(job.config.curate.duplicates)  # of this asset alone
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
@@ -134,6 +141,8 @@ class _Asset:
             "vertices": inspection.vertices,
             "triangles": inspection.triangles,
             "companions": _companions(self.job.source, inspection),
+            "content": _content(inspection),
+            "missing_textures": inspection.missing_images,
         }
         self.warnings = list(inspection.warnings)
         if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
@@ -146,16 +155,19 @@ class _Asset:
             return [self._whole(**failure("load", error.rule, str(error), error.detail))]
         self.warnings = view.warnings
         self.base |= {"vertices": view.vertices, "triangles": view.triangles}
+        try:
+            self.base |= view.survey(self.config.curate.geometry.triangles_max)
+        except BlenderFault as fault:
+            return [self._whole(**fault_fields("load", fault))]
         if view.opened is not None:
             self.warnings = [*view.warnings, *view.opened.warnings]
             self.base["load_s"] = view.opened.seconds
-        if (reason := _nothing_to_do(view.clips, view.vertices)) is not None:
+        if (reason := _nothing_to_do(view.clips, view.vertices, view.opened)) is not None:
             return [self._whole(**rejection("load", reason))]
-        return [self._clip_row(inspection, view, clip) for clip in view.clips]
+        self.seen.enter([self.base])
+        return [self._clip_row(view, clip) for clip in view.clips]
 
-    def _clip_row(
-        self, inspection: Inspection, view: AssetView, clip: ClipHeader
-    ) -> dict[str, Any]:
+    def _clip_row(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
         """Judge one clip, or take the verdict that an interrupted run left."""
         record = self.job.staging / f"c{clip.index:03d}.json"
         old = _read_record(record, self.base)
@@ -165,21 +177,24 @@ class _Asset:
             and not self.job.holds(old["sample_key"], old["fingerprint"])
         ):
             old = None
-        row = old or self._base_row(clip) | self._judge(inspection, view, clip)
+        row = old or self._base_row(clip) | self._judge(view, clip)
         if old is None:
             write_atomic(record, dump_json(row))
         self.kept += row["verdict"] == "kept"
+        if is_candidate(row):
+            self.seen.keep(row)
         return row
 
-    def _judge(self, inspection: Inspection, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
+    def _judge(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
         limit = self.config.curate.clips.per_asset_max
         known = AssetMeta.model_fields.keys() & self.base.keys()
         about = AssetMeta(**{name: self.base[name] for name in known})
-        road = ClipRoad(self.job, self.session, view, inspection, clip, about)
+        asset = AssetFacts.of(self.base)
+        road = ClipRoad(self.job, self.session, view, clip, about, asset)
         try:
             if limit is not None and self.kept >= limit:
                 return road.score() | rejection("curate", _clip_limit(limit))
-            return road.run()
+            return road.run(lambda found: self.seen.judge(self._base_row(clip) | found))
         except BlenderFault as fault:
             return road.fields | fault_fields(road.stage, fault)
         except AssetError as error:
@@ -226,15 +241,38 @@ def _companions(source: Source, inspection: Inspection) -> str:
     return json.dumps(stamps)
 
 
+def _content(inspection: Inspection) -> str:
+    """Hash an asset as a whole: equal main files may come with other textures."""
+    if not inspection.companions:
+        return inspection.sha256
+    hashes = [inspection.sha256, *(sha256 for _, sha256 in inspection.companions)]
+    return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
 def _refusal(source: Source) -> Decision:
     if source.refusal == "denied":
         return Decision("denied", 1, 0, "lists", "a deny list has this asset")
     return Decision("not_allowed", 0, 1, "lists", "no allow list has this asset")
 
 
-def _nothing_to_do(clips: tuple[ClipHeader, ...] | None, vertices: int | None) -> Decision | None:
+def _unwanted(job: Job) -> Decision | None:
+    """Reject by what the source says of rights, before anything is fetched for it."""
+    about, config = job.source.about, job.config.curate
+    if config.score_only:
+        return None
+    said = AssetFacts(licence=about.licence or None, tags=";".join(about.tags))
+    facts = Facts(0.0, asset=said)
+    return asset_rules.licence(facts, config) or asset_rules.denied_tag(facts, config)
+
+
+def _nothing_to_do(
+    clips: tuple[ClipHeader, ...] | None, vertices: int | None, opened: OpenedAsset | None = None
+) -> Decision | None:
     """Reject a whole asset that has no animation or nothing to see."""
     if clips is not None and not clips:
+        if opened is not None and opened.camera_actions:
+            found = f"{opened.camera_actions} actions change cameras or lights, and nothing else"
+            return Decision("camera_light_only", 0, 1, "clips", found)
         return Decision("no_clips", 0, 1, "clips", "the file holds no animation")
     if vertices == 0:
         return Decision("no_mesh", 0, 1, "vertices", "the file holds no visible geometry")

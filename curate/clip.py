@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import numpy as np
 from curate import ledger
 from curate.config import BuildConfig
 from curate.detail import describe
-from curate.inspect import ClipHeader, Inspection
+from curate.facts import AssetFacts, Decision, Facts
+from curate.inspect import ClipHeader
 from curate.motion import busiest_window, measure
 from curate.pixels import (
     asks_for_images,
@@ -23,7 +24,8 @@ from curate.pixels import (
     ssim_scores,
 )
 from curate.rows import rejection
-from curate.rules import Decision, Facts, decide
+from curate.rules import decide, stage_of
+from curate.sketch import clip_sketch
 from curate.sources import Source
 from curate.view import AssetView
 from render.config import RenderConfig
@@ -38,6 +40,7 @@ from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
 from shards.write import StagedSample
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
+IsCopy = Callable[[dict[str, Any]], tuple[dict[str, Any], Decision | None]]
 _COARSE_STEP_S, _COARSE_MAX = 0.125, 128  # how finely a long clip is searched for its window
 
 
@@ -74,32 +77,40 @@ class ClipRoad:
         job: Job,
         session: BlenderSession,
         view: AssetView,
-        inspection: Inspection,
         clip: ClipHeader,
         about: AssetMeta,
+        asset: AssetFacts,
     ) -> None:
         self.job = job
         self.session = session
         self.view = view
-        self.inspection = inspection
+        self.inspection = view.inspection
         self.clip = clip
         self.about = about
         self.config = job.config
+        self.facts = Facts(clip.duration_s, asset=asset)  # what is known so far
         self.fields: dict[str, Any] = {}  # what is measured so far; kept even when a fault ends it
         self.stage = "probe"
-        self.facts = Facts(clip.duration_s)
         self._outline = np.zeros((0, 0, 3))  # outermost vertices at each time, once measured
 
-    def run(self) -> dict[str, Any]:
-        """Return the row's fields from the verdict on."""
-        if (decision := decide(self.facts, self.config.curate)) is not None:
-            return rejection("inspect", decision)
+    def run(self, is_copy: IsCopy) -> dict[str, Any]:
+        """Return the row's fields from the verdict on.
+
+        Args:
+            is_copy: asked with what is measured before the sample is rendered.
+        """
+        if (decision := self._stop()) is not None:
+            return rejection(stage_of(decision), decision)
         decision, window_s, frame = self._probe()
+        if frame is not None and (decision is None or self.config.curate.score_only):
+            decision = self._judge_images(window_s) or decision
         if decision is not None or frame is None:
             assert decision is not None
-            return self.fields | rejection("probe", decision)
-        if (decision := self._judge_images(window_s)) is not None:
-            return self.fields | rejection("probe", decision)
+            return self.fields | rejection(stage_of(decision), decision)
+        about, decision = is_copy(self.fields)
+        self.fields |= about
+        if decision is not None:
+            return self.fields | rejection("curate", decision)
         if self.config.curate.score_only:
             passed = "passes every rule; this run only scores"
             return self.fields | rejection("curate", Decision("score_only", 0, 0, "", passed))
@@ -117,8 +128,15 @@ class ClipRoad:
         finally:
             self.fields["probe_s"] = time.monotonic() - started
 
+    def _stop(self) -> Decision | None:
+        """Return what already rejects the clip; nothing does where all scores are asked for."""
+        return None if self.config.curate.score_only else decide(self.facts, self.config.curate)
+
     def _measure(self) -> tuple[Decision | None, tuple[float, float], Frame | None]:
-        """Measure the clip and frame it; stop at the first rule that rejects."""
+        """Measure the clip and frame it; stop at the first rule that rejects, unless only scoring.
+
+        Only geometry that there is none of, or too much, ends the scoring early.
+        """
         geometry = self.config.curate.geometry
         window_s = self._window()
         sequences = self.config.render.sequences
@@ -130,10 +148,13 @@ class ClipRoad:
         self.fields |= {"window_start_s": window_s[0], "window_stop_s": window_s[1]}
         if (tracks := self.view.tracks(self.clip.index)) is not None:
             self.fields |= {"key_tracks": tracks[0], "constant_tracks": tracks[1]}
+        self.facts = replace(self.facts, vertices=probe.vertices)
+        if (aims := self.view.aims(self.clip.index)) is not None:
+            self.fields |= {"geometry_tracks": aims[0], "camera_tracks": aims[1]}
+            self.facts = replace(self.facts, geometry_tracks=aims[0], camera_tracks=aims[1])
         if isinstance(probe, Unusable):
-            self.facts = replace(self.facts, vertices=probe.vertices)
             return decide(self.facts, self.config.curate), window_s, None
-        self.fields |= {"vertices": probe.vertices, "triangles": probe.triangles}
+        self.fields |= {"vertices": probe.vertices}
         _refuse_non_finite(probe.points)
         frames = sequences.frames  # the first times are evenly spread over the window
         motion = measure(probe.points[:frames])
@@ -145,9 +166,11 @@ class ClipRoad:
             for name, value in (asdict(motion) | asdict(detail)).items()
             if name != "size"
         }
-        self.facts = replace(self.facts, vertices=probe.vertices, motion=motion, detail=detail)
-        if (decision := decide(self.facts, self.config.curate)) is not None:
-            return decision, window_s, None
+        if (sketch := clip_sketch(probe.points[:frames])) is not None:
+            self.fields["clip_sketch"] = sketch.encode()
+        self.facts = replace(self.facts, motion=motion, detail=detail)
+        if (decision := self._stop()) is not None or motion.size == 0:
+            return decision or decide(self.facts, self.config.curate), window_s, None
         outline = np.concatenate([probe.points, probe.extremes()], axis=1)[:-2]
         _refuse_non_finite(outline)
         draw = draw_cameras(
@@ -232,9 +255,11 @@ class ClipRoad:
             window_start_s=window_s[0],
             window_stop_s=window_s[1],
         )
+        of_asset = {n: v for n, v in asdict(self.facts.asset).items() if v is not None}
+        known = of_asset | self.fields
         scores = (*ledger.SCORES, *ledger.QA)
         extras = {
-            "scores": {name: self.fields[name] for name in scores if name in self.fields},
+            "scores": {name: known[name] for name in scores if name in known},
             "warnings": tuple(warnings),
             "versions": dict(self.job.versions),
             "fingerprint": fingerprint,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import ledger
+from curate.duplicates import RULES, Seen, clip_name, is_candidate
 from curate.run_folder import RunFolder, uid_of
 from curate.sources import Source
 from shards.write import StagedSample
@@ -41,6 +42,9 @@ def next_cut(sizes: Sequence[int], target: int, *, last: bool) -> int:
     return next((count for count, done in enumerate(sums, 1) if done >= goal), 0)
 
 
+Rows = list[dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Sample:
     """A sample in line, and its bytes."""
@@ -57,6 +61,15 @@ class _Rows:
     folder: Path
 
 
+def _originals(rows: Rows) -> set[str]:
+    """List the clips that some of these rows were rejected as copies of."""
+    return {row.get("duplicate_of") or "" for row in rows if row["rule"] in RULES}
+
+
+def _label(row: dict[str, Any]) -> tuple[str, str]:
+    return row["verdict"], row["rule"]
+
+
 class Collector:
     """Packs the finished assets of one build."""
 
@@ -68,7 +81,8 @@ class Collector:
         self._order = sources
         self._places = {source.uid: place for place, source in enumerate(sources)}
         self._next = 0
-        self._ready: dict[str, list[dict[str, Any]] | None] = {}  # None: settled earlier
+        self._ready: dict[str, tuple[Rows, bool]] = {}  # and whether they are in the ledger
+        self._seen = Seen(run.config.curate.duplicates)
         self._waiting: dict[str, list[StagedSample]] = defaultdict(list)  # see _readmit
         self._line: deque[_Sample | _Rows] = deque()
         self._bytes = 0
@@ -78,30 +92,39 @@ class Collector:
     def take_over(self) -> list[Source]:
         """Take what earlier runs finished; return the assets that are left to work on.
 
-        What is staged is a newer word than the ledger's: it goes first.
+        What is staged is a newer word than the ledger's: it goes first. A copy is left to work on
+        again where the clip that it repeats is not there any more.
         """
         missing: list[Source] = []
+        kept: set[str] = set()
         for source in self._order:
-            if (rows := self.run.staged_rows(source)) is not None:
-                self.finished(source, rows)
-            elif (rows := self.run.settled_rows(source)) is not None:
-                self.settled(source, rows)
-            else:
+            staged = self.run.staged_rows(source)
+            rows = staged if staged is not None else self.run.settled_rows(source)
+            if rows is not None:
+                kept |= {clip_name(row) for row in rows if is_candidate(row)}
+            if rows is None or not _originals(rows) <= kept:
+                kept -= {clip_name(row) for row in rows or ()}
                 self.run.reopen(source)
                 missing.append(source)
+            elif staged is not None:
+                self.finished(source, staged)
+            else:
+                self.settled(source, rows)
         return missing
 
     def settled(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Note an asset that an earlier run finished."""
         self._count(rows)
-        self._ready[source.uid] = None
+        self.assets += 1
+        self._ready[source.uid] = rows, True
         shutil.rmtree(self.run.staging(source), ignore_errors=True)
         self._advance()
 
     def finished(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Take over an asset whose staging folder is complete."""
         self._count(rows)
-        self._ready[source.uid] = rows
+        self.assets += 1
+        self._ready[source.uid] = rows, False
         self._advance()
 
     def flush(self) -> None:
@@ -143,23 +166,34 @@ class Collector:
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _count(self, rows: list[dict[str, Any]]) -> None:
-        self.assets += 1
-        self.verdicts.update(row["verdict"] for row in rows)
-        self.rules.update(row["rule"] for row in rows if row["verdict"] != "kept")
+    def _count(self, rows: Rows, by: int = 1) -> None:
+        for row in rows:
+            self.verdicts[row["verdict"]] += by
+            if row["verdict"] != "kept":
+                self.rules[row["rule"]] += by
 
     def _advance(self) -> None:
         while self._next < len(self._order) and self._order[self._next].uid in self._ready:
             source = self._order[self._next]
-            rows = self._ready.pop(source.uid)
-            if rows is not None:
-                self._take(source, rows)
+            rows, settled = self._ready.pop(source.uid)
+            judged = self._without_copies(rows)
+            if judged != rows or not settled:
+                self._take(source, judged)
             else:
                 for sample in self._waiting.pop(source.uid, []):
                     self._add(sample)
             self._next += 1
             while count := self._cut(last=False):
                 self._pack(count)
+
+    def _without_copies(self, rows: Rows) -> Rows:
+        """Reject what repeats an earlier clip. Only now is all known that comes first."""
+        judged = self._seen.look(rows)
+        for old, new in zip(rows, judged, strict=True):
+            if _label(old) != _label(new):
+                self._count([old], -1)
+                self._count([new], 1)
+        return judged
 
     def _take(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Line up an asset's new samples and rows, and let go of its samples that went stale."""

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from curate.config_assets import DuplicateConfig, QualityConfig, RightsConfig
 from render.config import LimitConfig, Quality, RenderConfig
 from shards.config import Config
 
@@ -56,6 +57,7 @@ class GeometryConfig(Config):
     """How much geometry is handled."""
 
     vertices_max: int = Field(default=2_000_000, ge=1)
+    triangles_max: int = Field(default=4_000_000, ge=1)
     probe_points_max: int = Field(default=5000, ge=100, description="vertices measured per time")
 
 
@@ -116,6 +118,9 @@ class CurateConfig(Config):
     boundary: BoundaryConfig = BoundaryConfig()
     geometry: GeometryConfig = GeometryConfig()
     pixels: PixelConfig = PixelConfig()
+    quality: QualityConfig = QualityConfig()
+    rights: RightsConfig = RightsConfig()
+    duplicates: DuplicateConfig = DuplicateConfig()
 
 
 class ShardConfig(Config):

@@ -82,6 +82,8 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
         clips=clips,
         vertices=vertices,
         triangles=triangles,
+        pixels=folder.pixels,
+        missing_images=folder.missing_images,
         warnings=tuple(folder.warnings),
         licence=clean_text(extras.get("license")) or clean_text(extras.get("licence")),
         attribution=clean_text(extras.get("author")) or clean_text(asset.get("copyright")),

@@ -55,7 +55,8 @@ class Body:
         weights: glTF node whose channels move the targets, -1 for none.
         rest: (t,) weights where nothing moves them.
         range: (t, 2) least and largest weight that Blender applies.
-        triangles: how many.
+        triangles: (m, 3) vertices of each.
+        materials: (m,) what each is made of, -1 for nothing in particular.
     """
 
     node: int
@@ -66,7 +67,8 @@ class Body:
     rest: np.ndarray
     range: np.ndarray
     binding: Binding | None
-    triangles: int
+    triangles: np.ndarray
+    materials: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class _Mesh:
     morphs: np.ndarray
     joints: np.ndarray  # (n, s) and weights, s a multiple of 4, 0 when it is never skinned
     weights: np.ndarray
-    triangles: int
+    triangles: np.ndarray
+    materials: np.ndarray
 
 
 def read_bodies(parts: GltfParts, tree: Tree, decode: Decode) -> tuple[list[Body], list[str]]:
@@ -140,8 +143,9 @@ class _Reader:
             points, targets, binding = self._bind(mesh, skin)
         rest, limits = self._weights(node, mesh)
         return Body(
-            index, points, targets, mesh.morphs, node.weights, rest, limits, binding, mesh.triangles
-        )
+            index, points, targets, mesh.morphs, node.weights, rest, limits, binding,
+            mesh.triangles, mesh.materials,
+        )  # fmt: skip
 
     def _weights(self, node: Node, mesh: _Mesh) -> tuple[np.ndarray, np.ndarray]:
         """Weights at rest, and their range: Blender widens 0 to 1 by what it meets on import."""
@@ -176,12 +180,19 @@ class _Reader:
         if vertices * (3 * len(morphs) + 8 * sets) > _NUMBERS_MAX:
             raise HandOver("a mesh has very many morph targets or joints")
         columns: list[tuple[np.ndarray, ...]] = []
-        triangles = 0
+        faces = [np.zeros((0, 3), np.int64)]
+        materials = [np.zeros(0, np.int64)]
+        before = 0
         for primitive in primitives:
             drawn = self._drawn(primitive)
             corners = _corners(primitive, drawn["indices"])
-            triangles += len(corners) // 3 if _mode(primitive) >= 4 else 0
             used = _used(corners, len(drawn["POSITION"]))
+            if _mode(primitive) >= 4:
+                faces.append(before + np.searchsorted(used, corners).reshape(-1, 3))
+                made_of = primitive.get("material")
+                number = -1 if made_of is None else int(made_of)
+                materials.append(np.full(len(corners) // 3, number))
+            before += len(used)
             targets = np.zeros((len(morphs), len(used), 3))
             given = primitive.get("targets") or []
             for at, morph in enumerate(morphs.tolist()):
@@ -197,11 +208,13 @@ class _Reader:
         if not columns:
             empty = np.zeros((0, 4 * sets))
             zero = np.zeros((0, 3)), np.zeros((len(morphs), 0, 3))
-            return _Mesh(*zero, morphs, empty.astype(np.int64), empty, 0)
+            none = faces[0], materials[0]
+            return _Mesh(*zero, morphs, empty.astype(np.int64), empty, *none)
         points, targets, joints, weights = zip(*columns, strict=True)
         return _Mesh(
             np.concatenate(points), np.concatenate(targets, axis=1), morphs,
-            np.concatenate(joints), np.concatenate(weights), triangles,
+            np.concatenate(joints), np.concatenate(weights),
+            np.concatenate(faces), np.concatenate(materials),
         )  # fmt: skip
 
     def _drawn(self, primitive: Row) -> Drawn:

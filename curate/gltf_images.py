@@ -73,7 +73,7 @@ def _stored_image(doc: Document, accessors: Accessors, view: int, index: int) ->
         if data is not None:
             start, length = int(views.start[view]), int(views.length[view])
             return data[start : start + min(length, HEAD_MAX)].tobytes()
-    doc.folder.warn(f"image {index} has no content; it will look untextured")
+    doc.folder.miss_image(f"image {index} has no content; it will look untextured")
     return None
 
 
@@ -84,7 +84,8 @@ def _fetch_image(doc: Document, uri: str, index: int) -> bytes | None:
     relative = doc.folder.locate(uri, percent=True)
     data = doc.folder.read(relative)
     if data is None and is_remote(uri):
-        doc.folder.warn(f"image {index} lies at {show(uri)}; it is not fetched over the network")
+        reason = f"lies at {show(uri)}; it is not fetched over the network"
+        doc.folder.miss_image(f"image {index} {reason}")
     elif data is None:
-        doc.folder.warn(f"image {index}: no file {show(relative)} beside the asset")
+        doc.folder.miss_image(f"image {index}: no file {show(relative)} beside the asset")
     return data

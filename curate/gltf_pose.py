@@ -11,9 +11,11 @@ import numpy as np
 
 from curate.draco import decode_draco
 from curate.gltf_bodies import Body, Drawn, read_bodies
+from curate.gltf_look import camera_tracks, opacities
 from curate.gltf_parts import GltfParts, HandOver
 from curate.gltf_tracks import Tracks, frames_of, read_tracks, sample
 from curate.gltf_tree import read_tree
+from curate.quality import Still
 from curate.rotations import compose
 from render.visible import every_nth, outermost
 
@@ -51,6 +53,7 @@ class GltfScene:
     Attributes:
         vertices, triangles: of everything visible.
         warnings: what is left out, one sentence each.
+        hulls: how many collision meshes are.
     """
 
     def __init__(self, parts: GltfParts) -> None:
@@ -72,7 +75,8 @@ class GltfScene:
             self._tree = read_tree(parts)
             self._bodies, self.warnings = read_bodies(parts, self._tree, decode)
         self.vertices = sum(len(body.points) for body in self._bodies)
-        self.triangles = sum(body.triangles for body in self._bodies)
+        self.triangles = sum(len(body.triangles) for body in self._bodies)
+        self.hulls = len(self.warnings)
         self._needed, self._column, self._levels = self._plan()
         rest = (self._tree.translation, self._tree.rotation, self._tree.scale)
         with np.errstate(all="ignore"):
@@ -125,6 +129,37 @@ class GltfScene:
                         some = np.concatenate([found[row], points[:, row - at.start]])
                         found[row] = outermost(some)
         return np.stack(found)
+
+    def still(self) -> Still:
+        """Pose everything as the file has it where no clip plays."""
+        points = np.empty((self.vertices, 3))
+        with np.errstate(all="ignore"):
+            poser = _Poser(self._bodies, self._worlds([], [], 1), {}, self._column)
+            for piece in self._pieces.get(1) or self._cut(1):
+                points[piece.place] = poser.pose(piece)[:, 0]
+        before = np.cumsum([0, *(len(body.points) for body in self._bodies)])
+        corners = [body.triangles + n for body, n in zip(self._bodies, before, strict=False)]
+        none = np.zeros(0, np.int64)
+        triangles = np.concatenate([none.reshape(0, 3), *corners])
+        made_of = np.concatenate([none, *(body.materials for body in self._bodies)])
+        # the importer drops what names a vertex twice: strips are cut with such triangles
+        real = (triangles != np.roll(triangles, 1, axis=1)).all(axis=1)
+        return Still(points, triangles[real], opacities(self._parts.doc)[made_of[real]])
+
+    def aims(self, clip: int) -> tuple[int, int]:
+        """Count the tracks of a clip that move anything visible, and those of cameras and lights.
+
+        Raises:
+            HandOver: Blender must be asked instead.
+        """
+        visible = 0
+        morphing = {body.weights for body in self._bodies}
+        for group in self.tracks(clip):
+            if group.path == "weights":
+                visible += sum(node in morphing for node in group.nodes.tolist())
+            else:
+                visible += int((self._column[group.nodes] >= 0).sum())
+        return visible, camera_tracks(self._parts, clip)
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, np.ndarray]]]:
         """Find the nodes whose world matrices are needed, and put them in order of their depth.

@@ -30,7 +30,7 @@ def check_image(data: bytes, what: str, folder: AssetFolder) -> None:
     """
     size = image_size(data)
     if size is None or not all(size):
-        folder.warn(f"{what} is not a readable image; it will look untextured")
+        folder.miss_image(f"{what} is not a readable image; it will look untextured")
         return
     width, height = size
     limits = folder.limits

@@ -61,6 +61,7 @@ class AssetFolder:
         companions: relative POSIX path -> sha256.
         warnings: sentences, in the order found.
         pixels: of all images so far.
+        missing_images: how many are not there, or cannot be read.
     """
 
     root: Path
@@ -69,6 +70,7 @@ class AssetFolder:
     companions: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     pixels: int = 0
+    missing_images: int = 0
 
     def locate(self, uri: str, base: str = "", *, percent: bool) -> str:
         """Turn a URI into a path relative to the folder, checked not to leave it.
@@ -125,6 +127,11 @@ class AssetFolder:
                 f"with {show(name)} the asset has {self.bytes_read:,} bytes, "
                 f"the limit is {self.limits.file_bytes_max:,}; raise the limit or leave it out.",
             )
+
+    def miss_image(self, message: str) -> None:
+        """Note an image that there is nothing to show of."""
+        self.missing_images += 1
+        self.warn(message)
 
     def warn(self, message: str) -> None:
         """Note something that does not stop the asset; a flood is cut off."""

@@ -123,6 +123,8 @@ class Inspection:
         clips: in file order; None where only Blender can tell (all formats but glTF).
         vertices: of meshes that the default scene reaches, counted once per use; None as above.
         triangles: likewise.
+        pixels: of all images, by their headers; None as above.
+        missing_images: that are not there, or cannot be read; None as above.
         warnings: what is amiss but does not stop the asset, one sentence each.
         licence: as the file declares it, "" when it doesn't.
         attribution: author or copyright line, "" when absent.
@@ -136,6 +138,8 @@ class Inspection:
     clips: tuple[ClipHeader, ...] | None = None
     vertices: int | None = None
     triangles: int | None = None
+    pixels: int | None = None
+    missing_images: int | None = None
     warnings: tuple[str, ...] = ()
     licence: str = ""
     attribution: str = ""

@@ -58,6 +58,8 @@ SCHEMA = pa.schema(
         ("loop_gap", pa.float64()),  # mean distance of the clip's last pose to its first
         ("key_tracks", pa.int64()),  # tracks that move nodes or morph weights; glTF only
         ("constant_tracks", pa.int64()),  # those of them that always have one value
+        ("geometry_tracks", pa.int64()),  # tracks that move anything visible
+        ("camera_tracks", pa.int64()),  # tracks that move cameras or lights alone
         ("margin_px", pa.float64()),  # smallest distance of the projection to the image border
         # scores of curate.pixels; null where no rule asked, or an earlier one rejected
         ("ssim_quarter", pa.float64()),  # front view a quarter of the window on, to the first
@@ -65,6 +67,23 @@ SCHEMA = pa.schema(
         ("border_frames", pa.int64()),  # images of the moving orbit that touch the border
         ("root_motion", pa.string()),  # what the camera does about drift: keep, remove, follow
         ("motion_magnitude", pa.float64()),  # Diffusion4D eq. 1, pixel sum; kept clips
+        # scores of curate.quality: of the asset at rest, the same for all its clips
+        ("collision_meshes", pa.int64()),  # hulls that are left out of all that follows
+        ("texture_mb", pa.float64()),  # all images once decoded to 8-bit RGBA, by their headers
+        ("missing_textures", pa.int64()),  # images that are not there, or cannot be read
+        ("parts", pa.int64()),  # pieces of surface that touch no other
+        ("far_part_ratio", pa.float64()),  # size of the whole over that of its large parts
+        ("backdrop_share", pa.float64()),  # share of the surface in planes as long as the rest
+        ("degenerate_share", pa.float64()),  # share of triangles without an area
+        ("visible_share", pa.float64()),  # share of the surface that is not wholly clear
+        # what copies are known by: see curate.duplicates
+        ("content", pa.string()),  # hash of all the asset's files
+        ("geometry", pa.string()),  # triangles, and moments of the shape: shards.likeness.Sketch
+        ("look", pa.string()),  # hash of materials and images
+        ("clip_sketch", pa.string()),  # times, and moments of the motion
+        ("family", pa.string()),  # uid of the first asset of this geometry; null where unknown
+        ("duplicate_of", pa.string()),  # uid and clip number that this is a copy of
+        ("recolour_of", pa.string()),  # uid and clip number that differ in colours alone
         # checks of render.qa; null unless rendered in the run that judged
         ("qa_not_finite", pa.float64()),  # rendered pixels that are NaN or infinite
         ("blank_images", pa.float64()),  # share of images that show nothing
@@ -142,11 +161,21 @@ SCORES = (
     "stops_s",
     "active_share",
     "loop_gap",
+    "geometry_tracks",
+    "camera_tracks",
     "margin_px",
     "ssim_quarter",
     "ssim_half",
     "border_frames",
     "motion_magnitude",
+    "collision_meshes",
+    "texture_mb",
+    "missing_textures",
+    "parts",
+    "far_part_ratio",
+    "backdrop_share",
+    "degenerate_share",
+    "visible_share",
 )
 
 

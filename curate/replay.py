@@ -7,17 +7,22 @@ ledger in seconds. What was never measured cannot be judged anew and keeps its w
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
+from curate import duplicates
 from curate.config import CurateConfig
 from curate.detail import Detail
+from curate.facts import AssetFacts, Decision, Facts
 from curate.motion import Motion
 from curate.pixels import asks_for_images
 from curate.rows import rejection
-from curate.rules import RULES, Decision, Facts, decide
+from curate.rules import RULES, decide, stage_of
 
 Row = dict[str, Any]
-_JUDGED = frozenset(rule.__name__ for rule in RULES) | {"clip_limit", "score_only", ""}
+_RULES = frozenset(rule.__name__ for rule in RULES)
+_JUDGED = _RULES | {*duplicates.RULES, "clip_limit", "score_only", ""}
 _Scores = TypeVar("_Scores", Motion, Detail)
 
 
@@ -35,14 +40,19 @@ def replay(rows: Iterable[Row], config: CurateConfig) -> Replay:
     Failures, whole assets and rejections by what was rendered stay as they are. A clip that passes
     now is kept, but has no sample until it is built with these settings.
     """
-    kept: Counter[str] = Counter()
+    seen = duplicates.Seen(config.duplicates)
     found: list[Row] = []
     moves: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
-    for row in rows:
-        new = row | _verdict(row, config, kept[row["uid"]])
-        kept[row["uid"]] += new["verdict"] == "kept"
-        moves[_label(row), _label(new)] += 1
-        found.append(new)
+    for _, of_asset in groupby(rows, key=itemgetter("uid")):
+        asset = list(of_asset)
+        kept = 0
+        judged: list[Row] = []
+        for row in asset:
+            judged.append(row | _verdict(row, config, kept))
+            kept += judged[-1]["verdict"] == "kept"
+        judged = seen.look(judged)
+        moves.update(zip(map(_label, asset), map(_label, judged), strict=True))
+        found += judged
     return Replay(found, moves)
 
 
@@ -55,9 +65,12 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
         _scores(Motion, dict(row) | size),
         _scores(Detail, row),
         row["margin_px"],
-        row["ssim_quarter"],
-        row["ssim_half"],
-        row["border_frames"],
+        row.get("ssim_quarter"),
+        row.get("ssim_half"),
+        row.get("border_frames"),
+        row.get("geometry_tracks"),
+        row.get("camera_tracks"),
+        AssetFacts.of(row),
     )
 
 
@@ -66,7 +79,7 @@ def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
         return {}
     facts = facts_of(row)
     if (decision := decide(facts, config)) is not None:
-        return {"sample_key": ""} | rejection(_stage(decision), decision)
+        return {"sample_key": ""} | rejection(stage_of(decision), decision)
     if facts.motion is None:
         return {}  # it was rejected before anything was measured
     if asks_for_images(config) and None in (
@@ -82,10 +95,6 @@ def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
         return {"sample_key": ""} | rejection("curate", decision)
     blank = {"rule": "", "stage": "", "error": "", "log_tail": ""}
     return {"verdict": "kept", "value": None, "limit": None, "unit": None} | blank
-
-
-def _stage(decision: Decision) -> str:
-    return "inspect" if decision.rule in ("too_short", "too_long") else "probe"
 
 
 def _scores(kind: type[_Scores], row: Mapping[str, Any]) -> _Scores | None:

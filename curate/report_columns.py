@@ -6,6 +6,7 @@ from typing import Literal
 import pyarrow as pa
 
 from curate import ledger
+from curate.report_meanings import MEANINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,7 @@ def columns() -> list[Column]:
     for field in ledger.SCHEMA:
         title = _TITLES.get(field.name) or field.name.replace("_", " ")
         is_text = pa.types.is_string(field.type)
-        plain = Column(field.name, title, "text" if is_text else "number")
+        named, unit, meaning = MEANINGS.get(field.name, (title, "", ""))
+        plain = Column(field.name, named, "text" if is_text else "number", unit, meaning)
         described.append(_ABOUT.get(field.name, plain))
     return described

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from curate.rules import Decision
+from curate.facts import Decision
 from render.runner import BlenderFault
 
 # One sentence per way in which Blender can fail, for the ledger's ``rule``.

@@ -2,43 +2,16 @@
 
 A rule is a pure function ``(Facts, CurateConfig) -> Decision | None``: the decision that rejects,
 or None when the clip passes. Rules run in the order of ``RULES``; the first that rejects is the
-verdict. Which rules run is a setting: ours, or those of Diffusion4D (``rules_of``). To add one:
-write it here, list it in ``GEOMETRY``, give it a setting in ``curate.config``
-and a row of cases in ``tests/curate/test_rules.py``.
+verdict. Which rules run is a setting: ours, or those of Diffusion4D (``rules_of``). Rules about
+whole assets stand in ``curate.asset_rules``. To add one: write it, list it in ``GEOMETRY``, give it
+a setting in ``curate.config`` and a row of cases in ``tests/curate/test_rules.py``.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from curate import asset_rules
 from curate.config import CurateConfig
-from curate.detail import Detail
-from curate.motion import Motion
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a clip; a stage that was not reached left None."""
-
-    duration_s: float
-    vertices: int | None = None
-    motion: Motion | None = None
-    detail: Detail | None = None
-    margin_px: float | None = None
-    ssim_quarter: float | None = None
-    ssim_half: float | None = None
-    border_frames: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Why a clip is rejected: the measured value beside the limit it met."""
-
-    rule: str  # snake_case, stable: reports count it
-    value: float
-    limit: float
-    unit: str
-    sentence: str
-
+from curate.facts import Decision, Facts
 
 Rule = Callable[[Facts, CurateConfig], Decision | None]
 
@@ -227,11 +200,53 @@ def alpha_at_border(facts: Facts, config: CurateConfig) -> Decision | None:
     )  # fmt: skip
 
 
+def too_many_triangles(facts: Facts, config: CurateConfig) -> Decision | None:
+    """Geometry beyond what a worker is sized for."""
+    found, limit = facts.asset.triangles, config.geometry.triangles_max
+    if found is None or found <= limit:
+        return None
+    return Decision(
+        "too_many_triangles", found, limit, "triangles",
+        f"{found:,} triangles, at most {limit:,} are handled",
+    )  # fmt: skip
+
+
+def camera_light_only(facts: Facts, config: CurateConfig) -> Decision | None:
+    """The clip moves cameras or lights, and nothing that is seen: it is about something else."""
+    if facts.geometry_tracks != 0 or not facts.camera_tracks:
+        return None
+    return Decision(
+        "camera_light_only", 0, 1, "tracks",
+        f"{facts.camera_tracks} tracks move cameras or lights, none moves anything visible",
+    )  # fmt: skip
+
+
+# Whether an asset may be used, and what it costs: asked before anything is posed.
+_FIRST: tuple[Rule, ...] = (
+    asset_rules.licence,
+    asset_rules.denied_tag,
+    asset_rules.large_textures,
+    too_many_triangles,
+)
 # What must hold for a clip to be rendered at all.
-_NEEDED: tuple[Rule, ...] = (too_long, no_mesh, too_many_vertices, no_size)
+_NEEDED: tuple[Rule, ...] = (
+    too_long,
+    no_mesh,
+    too_many_vertices,
+    asset_rules.too_few_triangles,
+    no_size,
+)
 GEOMETRY: tuple[Rule, ...] = (
+    *_FIRST,
+    asset_rules.missing_textures,
     too_short,
     *_NEEDED,
+    camera_light_only,
+    asset_rules.all_transparent,
+    asset_rules.far_part,
+    asset_rules.backdrop,
+    asset_rules.degenerate_triangles,
+    asset_rules.fragments,
     leaves_frame,
     teleport,
     too_still,
@@ -248,8 +263,21 @@ RULES: tuple[Rule, ...] = (*GEOMETRY, *PIXELS)
 def rules_of(config: CurateConfig) -> tuple[Rule, ...]:
     """List the rules that the settings ask for, in the order in which they run."""
     if config.rules == "diffusion4d":
-        return (*_NEEDED, *PIXELS)
+        return (*_FIRST, *_NEEDED, *PIXELS)
     return RULES if config.pixels.enabled else GEOMETRY
+
+
+_EARLY = frozenset(
+    [
+        "licence", "denied_tag", "large_textures", "missing_textures", "too_many_triangles",
+        "too_short", "too_long",
+    ]
+)  # fmt: skip
+
+
+def stage_of(decision: Decision) -> str:
+    """Say where a rule falls: ``inspect`` before any clip is posed, else ``probe``."""
+    return "inspect" if decision.rule in _EARLY else "probe"
 
 
 def decide(facts: Facts, config: CurateConfig) -> Decision | None:

@@ -5,18 +5,24 @@ such a file only when a clip of it is to be rendered, or when the evaluator hand
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from curate.gltf_look import look_digest
 from curate.gltf_parts import HandOver
 from curate.gltf_pose import GltfScene
 from curate.inspect import ClipHeader, Inspection
+from curate.quality import Still, survey
+from curate.sketch import geometry_sketch
 from curate.sources import Source
 from render.runner import BlenderFault
 from render.session import BlenderSession, OpenedAsset, Unusable
 from render.visible import every_nth
 from shards.errors import AssetError
+
+_RGBA_BYTES = 4  # what decoding makes of a pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class AssetView:
     """Gives the poses of an asset's clips, and opens it in Blender once.
 
     Attributes:
+        inspection: what the gate found.
         clips: of the file, in order.
         vertices, triangles: of everything visible at rest.
         warnings: what is amiss with the asset, as far as no Blender was asked.
@@ -55,7 +62,7 @@ class AssetView:
             AssetError: its content is broken beyond what the gate sees.
         """
         self._source = source
-        self._inspection = inspection
+        self.inspection = inspection
         self._session = session
         self._fault: BlenderFault | None = None
         self.opened: OpenedAsset | None = None
@@ -81,6 +88,44 @@ class AssetView:
             named = enumerate(self.opened.clips)
             self.clips = tuple(ClipHeader(i, clip.name, clip.duration_s) for i, clip in named)
 
+    def survey(self, triangles_max: int) -> dict[str, Any]:
+        """Measure the asset at rest: the columns of the ledger that all its clips share.
+
+        Larger geometry is not looked at.
+
+        Raises:
+            BlenderFault: Blender had to be asked, and failed.
+        """
+        pixels, missing = self.inspection.pixels, self.inspection.missing_images
+        if self.opened is not None and pixels is None:
+            pixels, missing = self.opened.pixels, self.opened.missing_images
+        found: dict[str, Any] = {
+            "collision_meshes": self._hulls(),
+            "texture_mb": None if pixels is None else round(pixels * _RGBA_BYTES / 2**20, 6),
+            "missing_textures": missing,
+        }
+        if self.triangles > triangles_max:
+            return found
+        still, look = self._still()
+        found["look"] = look
+        if (scores := survey(still)) is not None:
+            found |= {name: round(value, 6) for name, value in asdict(scores).items()}
+        if (sketch := geometry_sketch(still)) is not None:
+            found["geometry"] = sketch.encode()
+        return found
+
+    def _hulls(self) -> int | None:
+        if self._scene is not None:
+            return self._scene.hulls
+        return None if self.opened is None else self.opened.hulls
+
+    def _still(self) -> tuple[Still, str]:
+        if self._scene is not None and self.inspection.parts is not None:
+            return self._scene.still(), look_digest(self.inspection.parts)
+        self.open()
+        found = self._session.still()
+        return Still(found.points, found.triangles.astype(np.int64), found.opacity), found.look
+
     def open(self) -> OpenedAsset:
         """Open the asset in Blender, the first time it is asked for.
 
@@ -91,11 +136,11 @@ class AssetView:
             raise self._fault
         if self.opened is None:
             durations = None
-            if self._inspection.clips is not None:
-                durations = [clip.duration_s for clip in self._inspection.clips]
+            if self.inspection.clips is not None:
+                durations = [clip.duration_s for clip in self.inspection.clips]
             try:
                 self.opened = self._session.open(
-                    self._source.file, self._inspection.format, durations
+                    self._source.file, self.inspection.format, durations
                 )
             except BlenderFault as fault:
                 self._fault = fault
@@ -132,6 +177,20 @@ class AssetView:
         except HandOver:
             return None
         return sum(len(t.nodes) for t in tracks), sum(t.constant for t in tracks)
+
+    def aims(self, clip_index: int) -> tuple[int, int] | None:
+        """Count a clip's tracks that move anything visible, and those of cameras and lights.
+
+        None where nobody has looked yet.
+        """
+        if self._scene is not None:
+            try:
+                return self._scene.aims(clip_index)
+            except HandOver:
+                pass
+        if self.opened is None or clip_index >= len(self.opened.clips):
+            return None
+        return self.opened.clips[clip_index].aims
 
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int

@@ -27,10 +27,14 @@ from shards.sample import Frames
 
 @dataclass(frozen=True, slots=True)
 class OpenedClip:
-    """A clip as Blender sees it."""
+    """A clip as Blender sees it.
+
+    ``aims`` counts the properties that it moves: of what is seen, and of cameras and lights.
+    """
 
     name: str
     duration_s: float
+    aims: tuple[int, int] = (1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,29 @@ class OpenedAsset:
     vertices: int
     triangles: int
     seconds: float
+    pixels: int = 0
+    missing_images: int = 0
+    hulls: int = 0
+    camera_actions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StillArrays:
+    """Visible triangles at rest, see ``render.blender.still``; asset units, z up.
+
+    Attributes:
+        points: (n, 3) float64.
+        triangles: (m, 3) int32.
+        opacity: (m,) float64, 0 to 1.
+        look: hash of materials and images.
+        complete: whether nothing but triangles is drawn.
+    """
+
+    points: np.ndarray
+    triangles: np.ndarray
+    opacity: np.ndarray
+    look: str
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +140,31 @@ class BlenderSession:
             "clip_durations_s": clip_durations_s,
         }
         answer = self._load()
-        clips = [OpenedClip(clip["name"], clip["duration_s"]) for clip in answer["clips"]]
+        clips = [
+            OpenedClip(clip["name"], clip["duration_s"], tuple(clip["aims"]))
+            for clip in answer["clips"]
+        ]
         return OpenedAsset(
             clips,
             answer["warnings"],
             answer["vertices"],
             answer["triangles"],
             answer["seconds"],
+            answer["pixels"],
+            answer["missing_images"],
+            answer["hulls"],
+            answer["camera_actions"],
         )
+
+    def still(self) -> StillArrays:
+        """Read the geometry at rest; to be asked before any clip is posed."""
+        out = self.process.scratch / "still.npz"
+        answer = self._call({"op": "still", "out": str(out)}, self.limits.probe_timeout_s)
+        with np.load(out) as arrays:
+            return StillArrays(
+                arrays["points"], arrays["triangles"], arrays["opacity"],
+                answer["look"], answer["complete"],
+            )  # fmt: skip
 
     def probe(
         self, clip_index: int, times_s: np.ndarray, vertices_max: int, points_max: int

@@ -73,12 +73,17 @@ class Server:
         """Open an asset; answer its clips."""
         from render.blender.load import load
         from render.blender.pose import Stage, geometry
+        from render.blender.still import aims
 
         self.stage = None
         asset = load(request["path"], request["format"], request["clip_durations_s"])
         self.stage = Stage(asset, request["format"])
         clips = [
-            {"name": clip.name, "duration_s": (clip.stop_frame - clip.start_frame) / asset.fps}
+            {
+                "name": clip.name,
+                "duration_s": (clip.stop_frame - clip.start_frame) / asset.fps,
+                "aims": aims(clip.bindings),
+            }
             for clip in asset.clips
         ]
         points, triangles = geometry()
@@ -87,7 +92,29 @@ class Server:
             "warnings": asset.warnings,
             "vertices": len(points),
             "triangles": triangles,
+            "pixels": asset.pixels,
+            "missing_images": asset.missing_images,
+            "hulls": asset.hulls,
+            "camera_actions": asset.camera_actions,
         }
+
+    def do_still(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Write the geometry at rest, before any clip, as one .npz; see ``still.Still``.
+
+        To be asked for right after ``load``: a clip that was posed leaves its pose.
+        """
+        import numpy as np
+
+        from render.blender.still import read_still
+
+        still = read_still()
+        np.savez(
+            request["out"],
+            points=still.points,
+            triangles=still.triangles,
+            opacity=still.opacity,
+        )
+        return {"look": still.look, "complete": still.complete}
 
     def do_probe(self, request: dict[str, Any]) -> dict[str, Any]:
         """Evaluate a clip at given times and write what was found as one .npz.

@@ -45,6 +45,10 @@ class Asset:
     clips: list[Clip]
     fps: float
     warnings: list[str] = field(default_factory=list)
+    pixels: int = 0  # of all images, by their headers
+    missing_images: int = 0
+    hulls: int = 0  # collision meshes that are left out
+    camera_actions: int = 0  # actions of cameras' and lights' own settings, which are no clips
 
 
 class LoadError(Exception):
@@ -77,9 +81,15 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
             asset.clips.append(Clip(name, 0.0, duration_s * fps, bindings))
     _refuse_files_elsewhere(os.path.dirname(path))
     asset.warnings += _show_what_renders()
-    asset.warnings += _hide_what_is_not_the_object()
-    asset.warnings += _check_images(os.path.dirname(path))
-    _refuse_huge_images()
+    hulls = _hide_what_is_not_the_object()
+    missing = _check_images(os.path.dirname(path))
+    asset.warnings += hulls + missing
+    asset.hulls, asset.missing_images = len(hulls), len(missing)
+    asset.pixels = _refuse_huge_images()
+    asset.camera_actions = sum(
+        block.animation_data is not None and block.animation_data.action is not None
+        for block in [*bpy.data.cameras, *bpy.data.lights]
+    )
     return asset
 
 
@@ -333,10 +343,13 @@ def _check_images(folder: str) -> list[str]:
     return warnings
 
 
-def _refuse_huge_images() -> None:
+def _refuse_huge_images() -> int:
     """Measure by their headers what the gate could not see: pictures of .blend and FBX files.
 
     Nothing is decoded before this, so a bomb is a file that cannot be loaded.
+
+    Returns:
+        Pixels of all images.
     """
     total = 0
     for image in bpy.data.images:
@@ -351,6 +364,7 @@ def _refuse_huge_images() -> None:
                 raise LoadError(f"{found} {PIXELS_MAX:,} pixels; scale the image down")
     if total > PIXELS_TOTAL_MAX:
         raise LoadError(f"the images have {total:,} pixels, the limit is {PIXELS_TOTAL_MAX:,}")
+    return total
 
 
 def _heads(image: Any) -> list[bytes]:

@@ -1,19 +1,25 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from curate.config import CurateConfig
 from curate.detail import Detail
+from curate.facts import AssetFacts, Decision, Facts
 from curate.motion import Motion
-from curate.rules import RULES, Decision, Facts, Rule, decide, rules_of
+from curate.rules import RULES, Rule, decide, rules_of
 
 # The limits of the cases below are the defaults; rules that are off by default have one here.
 CONFIG = CurateConfig.load(
     None,
     [
         "motion.activity_min_per_s=0.01", "motion.active_share_min=0.2",
-        "motion.scale_change_max=2", "motion.loop_gap_max=0.5", "pixels.enabled=true",
+        "motion.scale_change_max=2", "motion.loop_gap_max=0.5",
+        "quality.missing_textures_max=1", "quality.backdrop_share_max=0.5",
+        "quality.degenerate_share_max=0.25", "quality.parts_max=1000",
+        "rights.licences_deny=[CC-BY-NC-*]", "rights.tags_deny=[nsfw, Adult]",
+        "pixels.enabled=true",
     ],
 )  # fmt: skip
 MOVES = Motion(
@@ -39,6 +45,19 @@ DETAIL = Detail(
     active_share=0.7,
     loop_gap=0.1,
 )
+SOUND = AssetFacts(
+    licence="CC0-1.0",
+    tags="dragon",
+    collision_meshes=0,
+    texture_mb=4.0,
+    missing_textures=0,
+    triangles=2000,
+    parts=10,
+    far_part_ratio=1.1,
+    backdrop_share=0.1,
+    degenerate_share=0.01,
+    visible_share=0.9,
+)
 GOOD = Facts(
     duration_s=1.0, vertices=1000, motion=MOVES, detail=DETAIL, margin_px=5.0, ssim_quarter=0.8,
     ssim_half=0.7, border_frames=0,
@@ -46,7 +65,30 @@ GOOD = Facts(
 STILL = {"motion": 0.009, "moved_most": 0.09, "drift": 0.04}
 
 # rule -> (what differs from GOOD, the rejecting (value, limit, unit) or None)
-CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]] = {
+CASES: dict[str, list[tuple[dict[str, Any], tuple[float, float, str] | None]]] = {
+    "licence": [
+        ({"licence": "CC-BY-4.0"}, None),
+        ({"licence": "unknown"}, None),
+        ({"licence": "by-nc"}, (0, 1, "allowed licences")),
+        ({"licence": "CC-BY-NC-4.0 OR MIT"}, None),
+    ],
+    "denied_tag": [
+        ({"tags": "dragon;nsfwish"}, None),
+        ({"tags": "dragon; NSFW"}, (1, 0, "denied tags")),
+        ({"tags": "adult;nsfw"}, (2, 0, "denied tags")),
+    ],
+    "large_textures": [
+        ({"texture_mb": 2048.0}, None),
+        ({"texture_mb": 2048.1}, (2048.1, 2048, "MB")),
+    ],
+    "too_many_triangles": [
+        ({"triangles": 4_000_000}, None),
+        ({"triangles": 4_000_001}, (4_000_001, 4_000_000, "triangles")),
+    ],
+    "missing_textures": [
+        ({"missing_textures": 1}, None),
+        ({"missing_textures": 2}, (2, 1, "images")),
+    ],
     "too_short": [
         ({"duration_s": 0.0}, (0.0, 0.1, "s")),
         ({"duration_s": np.nextafter(0.1, 0)}, (0.1, 0.1, "s")),
@@ -65,9 +107,38 @@ CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]]
         ({"vertices": 2_000_000}, None),
         ({"vertices": 2_000_001}, (2_000_001, 2_000_000, "vertices")),
     ],
+    "too_few_triangles": [
+        ({"triangles": 0}, (0, 1, "triangles")),
+        ({"triangles": 1}, None),
+    ],
     "no_size": [
         ({"size": 0.0}, (0.0, 0.0, "asset units")),
         ({"size": 1e-30}, None),
+    ],
+    "camera_light_only": [
+        ({"geometry_tracks": 0, "camera_tracks": 2}, (0, 1, "tracks")),
+        ({"geometry_tracks": 1, "camera_tracks": 2}, None),
+        ({"geometry_tracks": 0, "camera_tracks": 0}, None),  # an empty that turns
+    ],
+    "all_transparent": [
+        ({"visible_share": 0.01}, None),
+        ({"visible_share": 0.0}, (0, 0.01, "share of the surface")),
+    ],
+    "far_part": [
+        ({"far_part_ratio": 16.0}, None),
+        ({"far_part_ratio": 16.5}, (16.5, 16, "ratio")),
+    ],
+    "backdrop": [
+        ({"backdrop_share": 0.5}, None),
+        ({"backdrop_share": 0.51}, (0.51, 0.5, "share of the surface")),
+    ],
+    "degenerate_triangles": [
+        ({"degenerate_share": 0.25}, None),
+        ({"degenerate_share": 0.26}, (0.26, 0.25, "share of the triangles")),
+    ],
+    "fragments": [
+        ({"parts": 1000}, None),
+        ({"parts": 1001}, (1001, 1000, "parts")),
     ],
     "leaves_frame": [
         ({"reach": 4.0}, None),
@@ -130,12 +201,15 @@ CASES: dict[str, list[tuple[dict[str, float], tuple[float, float, str] | None]]]
 FLAT = [(rule, *case) for rule, cases in CASES.items() for case in cases]
 
 
-def facts(changes: dict[str, float]) -> Facts:
+def facts(changes: dict[str, Any]) -> Facts:
     of_motion = {name: value for name, value in changes.items() if hasattr(MOVES, name)}
     of_detail = {name: value for name, value in changes.items() if hasattr(DETAIL, name)}
-    rest = {n: value for n, value in changes.items() if n not in of_motion | of_detail}
+    of_asset = {name: value for name, value in changes.items() if hasattr(SOUND, name)}
+    known = of_motion | of_detail | of_asset
+    rest = {name: value for name, value in changes.items() if name not in known}
     motion, detail = replace(MOVES, **of_motion), replace(DETAIL, **of_detail)
-    return replace(GOOD, motion=motion, detail=detail, **rest)
+    asset = replace(SOUND, **of_asset)
+    return replace(GOOD, motion=motion, detail=detail, asset=asset, **rest)
 
 
 def named(name: str) -> Rule:
@@ -155,7 +229,7 @@ def test_a_good_clip_passes_every_rule() -> None:
 
 @pytest.mark.parametrize(("rule", "changes", "expected"), FLAT)
 def test_the_limits(
-    rule: str, changes: dict[str, float], expected: tuple[float, float, str] | None
+    rule: str, changes: dict[str, Any], expected: tuple[float, float, str] | None
 ) -> None:
     clip = facts(changes)
     decision = named(rule)(clip, CONFIG)
@@ -186,11 +260,17 @@ def test_the_settings_move_the_limits() -> None:
             "motion.scale_change_max=1", "motion.loop_gap_max=0.05",
             "boundary.reach_max=0.9", "boundary.margin_min_px=6", "pixels.ssim_still=0.6",
             "pixels.ssim_broken=0.75", "pixels.border_frames_max=1",
+            "rights.licences_allow=[MIT]", "rights.tags_deny=[dragon]", "quality.texture_mb_max=3",
+            "geometry.triangles_max=1999", "quality.triangles_min=2001",
+            "quality.missing_textures_max=0", "quality.visible_share_min=0.95",
+            "quality.far_part_ratio_max=1.05", "quality.backdrop_share_max=0.05",
+            "quality.degenerate_share_max=0.005", "quality.parts_max=9",
         ],
     )  # fmt: skip
-    clip = replace(GOOD, border_frames=2)
+    asset = replace(SOUND, missing_textures=1)
+    clip = replace(GOOD, border_frames=2, asset=asset)
     decisions = [decision for rule in RULES if (decision := rule(clip, strict)) is not None]
-    unmoved = {"no_mesh", "no_size"}  # these two have no setting
+    unmoved = {"no_mesh", "no_size", "camera_light_only"}  # these have no setting
     assert [decision.rule for decision in decisions] == [
         name for name in CASES if name not in unmoved
     ]
@@ -201,15 +281,25 @@ def test_by_default_nothing_is_asked_of_speed_scale_and_loops() -> None:
     assert decide(replace(GOOD, detail=wild), CurateConfig()) is None
 
 
+def test_by_default_nothing_is_asked_of_licences_tags_textures_and_pieces() -> None:
+    odd = replace(
+        SOUND, licence="by-nc-nd", tags="nsfw", missing_textures=9, parts=10**6,
+        backdrop_share=1.0, degenerate_share=1.0,
+    )  # fmt: skip
+    assert decide(replace(GOOD, asset=odd), CurateConfig()) is None
+
+
 def test_each_set_of_rules_is_silent_about_the_others() -> None:
     ours = CurateConfig()
-    paper = CurateConfig.load(None, ["rules=diffusion4d"])
+    rights = ["rights.licences_deny=[CC-BY-NC-*]", "rights.tags_deny=[nsfw, Adult]"]
+    paper = CurateConfig.load(None, ["rules=diffusion4d", *rights])
     odd = facts({**STILL, "motion": 0.0, "margin_px": -9.0, "duration_s": 0.0})
     assert decide(odd, paper) is None
     assert decide(replace(GOOD, ssim_quarter=1.0, ssim_half=1.0, border_frames=9), ours) is None
     names = [rule.__name__ for rule in rules_of(paper)]
     assert names == [
-        "too_long", "no_mesh", "too_many_vertices", "no_size",  # or it cannot be rendered
+        "licence", "denied_tag", "large_textures", "too_many_triangles",  # whatever the rules
+        "too_long", "no_mesh", "too_many_vertices", "too_few_triangles", "no_size",  # or no render
         "ssim_too_still", "ssim_broken", "alpha_at_border",
     ]  # fmt: skip
     for name, cases in CASES.items():
