@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "render.sequences.width=32", "render.sequences.height=32", "render.sequences.frames=4",
     "render.engine.samples=1", "shards.target_mb=0.03",
+    "curate.duplicates.reject=nothing",  # the cubes are copies
 ]  # fmt: skip
 
 
