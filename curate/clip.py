@@ -29,7 +29,7 @@ from curate.sketch import clip_sketch
 from curate.sources import Source
 from curate.view import AssetView
 from render.config import RenderConfig
-from render.pack import pack
+from render.pack import EncodedImages, pack
 from render.paths import Frame, draw_cameras, fit, image_times
 from render.qa import findings
 from render.session import BlenderSession, RenderedClip, Unusable
@@ -37,6 +37,7 @@ from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import write_atomic
 from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
+from shards.seeding import ClipAddress
 from shards.write import StagedSample
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
@@ -208,9 +209,7 @@ class ClipRoad:
         return decide(self.facts, self.config.curate)
 
     def _images(self, window_s: tuple[float, float], frame: Frame, look: RenderConfig) -> Frames:
-        rendered = self.session.render(
-            self.job.source.uid, self.clip.index, window_s, frame, look, self.config.seed
-        )
+        rendered = self.session.render(self._address, window_s, frame, look)
         (images,) = rendered.images.values()
         return images
 
@@ -240,37 +239,47 @@ class ClipRoad:
             return kept
         warnings = self._open()
         self.stage = "render"
-        rendered = self.session.render(
-            self.job.source.uid, self.clip.index, window_s, frame, self.config.render,
-            self.config.seed,
-        )  # fmt: skip
-        self.fields["render_s"] = rendered.seconds
-        if (decision := self._look_at(rendered, follows=frame.drift is not None)) is not None:
-            return rejection("render", decision)
-        started = time.monotonic()
-        clip = ClipMeta(
+        with EncodedImages(self.config.render.codec, self.config.limits.threads) as encoded:
+            rendered = self.session.render(
+                self._address, window_s, frame, self.config.render, encoded.add
+            )
+            self.fields["render_s"] = rendered.seconds
+            decision = self._look_at(rendered, follows=frame.drift is not None)
+            if decision is not None:
+                return rejection("render", decision)
+            started = time.monotonic()
+            extras = {"warnings": tuple(warnings), "fingerprint": fingerprint}
+            meta, run = pack(
+                self.about, self._about_clip(window_s), frame, rendered,
+                extras | self._extras(), encoded,
+            )  # fmt: skip
+        write_atomic(self.job.staging / f"{key}.tar", run)
+        self.fields["encode_s"] = time.monotonic() - started
+        magnitude = meta.motion_magnitude
+        self.fields["motion_magnitude"] = magnitude.pixel_sum if magnitude else None
+        return kept
+
+    @property
+    def _address(self) -> ClipAddress:
+        return ClipAddress(self.config.seed, self.job.source.uid, self.clip.index)
+
+    def _about_clip(self, window_s: tuple[float, float]) -> ClipMeta:
+        return ClipMeta(
             index=self.clip.index,
             name=self.clip.name,
             duration_s=self.clip.duration_s,
             window_start_s=window_s[0],
             window_stop_s=window_s[1],
         )
+
+    def _extras(self) -> dict[str, Any]:
         of_asset = {n: v for n, v in asdict(self.facts.asset).items() if v is not None}
         known = of_asset | self.fields
         scores = (*ledger.SCORES, *ledger.QA)
-        extras = {
+        return {
             "scores": {name: known[name] for name in scores if name in known},
-            "warnings": tuple(warnings),
             "versions": dict(self.job.versions),
-            "fingerprint": fingerprint,
         }
-        codec = self.config.render.codec
-        meta, run = pack(self.about, clip, frame, rendered, extras, codec)
-        write_atomic(self.job.staging / f"{key}.tar", run)
-        self.fields["encode_s"] = time.monotonic() - started
-        magnitude = meta.motion_magnitude
-        self.fields["motion_magnitude"] = magnitude.pixel_sum if magnitude else None
-        return kept
 
     def _look_at(self, rendered: RenderedClip, follows: bool) -> Decision | None:
         """Check the images; all values go on record, and the first fault is the verdict."""

@@ -89,6 +89,7 @@ def develop(
     fine: int,
     filter_width_px: float,
     coverage: Coverage | None,
+    corner: tuple[int, int] = (0, 0),
 ) -> UInt8[np.ndarray, "h w 4"]:
     """Turn what Blender rendered into an image: straight alpha, sRGB (view transform Standard).
 
@@ -98,6 +99,7 @@ def develop(
         filter_width_px: radius of the pixel filter, in pixels of the image.
         coverage: given pixels (n, 2) as (row, column), returns the filtered share of each that
             the object covers, (n,), NaN where it cannot be told; none: alpha stays as rendered.
+        corner: row and column of the first pixel, where ``linear`` is a part of the frame.
     """
     rows, columns = np.nonzero(linear[..., 3].any(axis=1))[0], np.nonzero(linear[..., 3].any(0))[0]
     height, width = linear.shape[0] // fine, linear.shape[1] // fine
@@ -112,7 +114,7 @@ def develop(
     alpha = np.clip(part[..., 3], 0.0, 1.0)
     colour = part[..., :3] / np.maximum(part[..., 3:], _FAINT)
     if coverage is not None:
-        alpha = _covered(alpha, coverage, top, left)
+        alpha = _covered(alpha, coverage, top + corner[0], left + corner[1])
     picture = np.concatenate([_encode_srgb(colour), alpha[..., None]], axis=-1)
     image[top:bottom, left:right] = np.round(picture * 255)
     return image

@@ -1,9 +1,8 @@
 """A rendered clip becomes a sample: sheets encoded, metadata written down."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self
 
 from render.paths import Frame
 from render.session import RenderedClip
@@ -24,13 +23,50 @@ from shards.sample import (
 )
 
 
+class EncodedImages:
+    """The sheets of a clip, made in threads while Blender renders: codecs work outside the lock."""
+
+    def __init__(self, codec: Codec, threads: int = 0) -> None:
+        """Start empty.
+
+        Args:
+            codec: of the images.
+            threads: at most; 0 = one per core.
+        """
+        self._codec: Codec = codec
+        self._pool = ThreadPoolExecutor(max_workers=threads or os.cpu_count())
+        self._pending: dict[str, Future[tuple[dict[str, bytes], dict[str, tuple[int, int]]]]] = {}
+
+    def __enter__(self) -> Self:
+        """Return self; leaving the block lets go of what was not asked for."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Drop what has not begun."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def add(self, name: str, frames: Frames) -> None:
+        """Begin with a sequence."""
+        self._pending[name] = self._pool.submit(encode_members, {name: frames}, self._codec)
+
+    def members(self) -> dict[str, bytes]:
+        """Wait for the tar members of all sequences, without the sample's key."""
+        return {
+            name: data for one in self._pending.values() for name, data in one.result()[0].items()
+        }
+
+    def layouts(self) -> dict[str, tuple[int, int]]:
+        """Wait for the layout of each sequence: columns and rows of its sheet."""
+        return {name: at for one in self._pending.values() for name, at in one.result()[1].items()}
+
+
 def pack(
     asset: AssetMeta,
     clip: ClipMeta,
     frame: Frame,
     rendered: RenderedClip,
     extras: dict[str, Any],
-    codec: Codec = "webp",
+    encoded: EncodedImages,
 ) -> tuple[SampleMeta, bytes]:
     """Encode a clip's sequences and describe them.
 
@@ -40,12 +76,12 @@ def pack(
         frame: normalisation and camera distance that the clip was rendered with.
         rendered: images, views and lights.
         extras: further fields of ``SampleMeta``: scores, warnings, versions, fingerprint.
-        codec: of the images.
+        encoded: the images of ``rendered``.
 
     Returns:
         The document and the sample as a run of tar members.
     """
-    members, layouts = _encoded(rendered.images, codec)
+    members, layouts = encoded.members(), encoded.layouts()
     arrays = _arrays(rendered)
     extras = extras | {"warnings": (*extras.get("warnings", ()), *rendered.passes.warnings)}
     magnitude = None
@@ -71,27 +107,16 @@ def pack(
         objects=rendered.passes.objects,
         materials=rendered.passes.materials,
         joints=rendered.passes.joints,
-        time_axis_s=tuple(rendered.times_s.tolist()) if rendered.passes.clip else (),
+        time_axis_s=tuple(
+            float(rendered.times_s[time])
+            for time in (rendered.passes.times if rendered.passes.clip else ())
+        ),
         motion_magnitude=magnitude,
         lights=tuple(rendered.lights),
         **extras,
     )
     members |= {f"{name}.{ARRAY_EXT}": encode_array(array.values) for name, array in arrays.items()}
     return meta, sample_to_tar(meta, members)
-
-
-def _encoded(
-    images: dict[str, Frames], codec: Codec
-) -> tuple[dict[str, bytes], dict[str, tuple[int, int]]]:
-    """Encode the sequences side by side: codecs work outside the interpreter's lock."""
-    members: dict[str, bytes] = {}
-    layouts: dict[str, tuple[int, int]] = {}
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        one_each = ({name: frames} for name, frames in images.items())
-        for part, layout in pool.map(partial(encode_members, codec=codec), one_each):
-            members |= part
-            layouts |= layout
-    return members, layouts
 
 
 def _arrays(rendered: RenderedClip) -> dict[str, StoredArray]:

@@ -22,7 +22,7 @@ from render.surface import Hits, Surface, camera_rays
 from shards.arrays import StoredArray, quantised
 from shards.camera import project
 from shards.sample import Frames, JointsMeta
-from shards.seeding import rng_for
+from shards.seeding import ClipAddress, rng_for
 
 TRACKS = 2048
 _SAME_DEPTH = 2e-3  # a point this close behind the first hit is on it; sides of the unit cube
@@ -36,7 +36,9 @@ class Passes:
 
     Attributes:
         sequences: sequence -> pass -> array with one entry per image.
-        clip: ``tracks.points``, ``tracks.colour``, ``tracks.bone``, ``joints.points``.
+        clip: ``tracks.points``, ``tracks.colour``, ``tracks.bone``, ``joints.points``; what moves
+            has one entry per time that some image shows.
+        times: those times, as indices of the clip's.
         joints: names and parents, None where there is no rig.
         objects, materials: names behind ``index``; none where it was not asked for.
         warnings: what could not be computed, and why.
@@ -44,6 +46,7 @@ class Passes:
 
     sequences: dict[str, dict[str, StoredArray]]
     clip: dict[str, StoredArray]
+    times: tuple[int, ...]
     joints: JointsMeta | None
     objects: tuple[str, ...]
     materials: tuple[str, ...]
@@ -60,8 +63,9 @@ class Shoot:
         views: cameras and times of each sequence.
         images: (t, h, w, 4) uint8 of each sequence.
         k: (3, 3) intrinsics, pixels.
-        skeletons: answers of Blender's ``joints()``, one per time; empty if not asked for.
-        address: run seed, uid, clip index: where track points are drawn from.
+        skeletons: answers of Blender's ``joints()``, one per time of the surface; empty if not
+            asked for.
+        address: where track points are drawn from.
     """
 
     surface: Surface
@@ -70,7 +74,7 @@ class Shoot:
     images: dict[str, Frames]
     k: Float64[np.ndarray, "3 3"]
     skeletons: Sequence[dict[str, Any]]
-    address: tuple[int, str, int]
+    address: ClipAddress
 
 
 def compute(shoot: Shoot, names: Sequence[PassName]) -> Passes:
@@ -99,18 +103,20 @@ def compute(shoot: Shoot, names: Sequence[PassName]) -> Passes:
         places = np.array([skeleton["positions"] for skeleton in shoot.skeletons])
         base = (places + shoot.surface.offset) * shoot.surface.scale
         clip["joints.points"] = StoredArray(
-            _stored_world(shoot.frame, base).astype(np.float32), "sides of the unit cube"
+            _stored_world(shoot, base).astype(np.float32), "sides of the unit cube"
         )
     named = "index" in wanted
     objects = tuple(shoot.surface.objects) if named else ()
     materials = tuple(about["name"] for about in shoot.surface.materials) if named else ()
-    return Passes(sequences, clip, joints, objects, materials, warnings)
+    times = tuple(shoot.surface.times)
+    return Passes(sequences, clip, times, joints, objects, materials, warnings)
 
 
-def _stored_world(frame: Frame, base: Float64[np.ndarray, "m n 3"]) -> np.ndarray:
-    """Carry points from the base world to the stored one, time by time."""
+def _stored_world(shoot: Shoot, base: Float64[np.ndarray, "m n 3"]) -> np.ndarray:
+    """Carry points at the surface's times from the base world to the stored one."""
+    frame = shoot.frame
     if frame.root_motion == "remove" and frame.drift is not None:
-        return base - np.array(frame.drift)[:, None]
+        return base - np.array(frame.drift)[shoot.surface.times, None]
     return base
 
 
@@ -209,7 +215,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 def _points_on(surface: Surface, time_index: int, hits: Hits) -> Float64[np.ndarray, "r 3"]:
     """Return where the material points that rays met are at a time, in the base world."""
-    corners = surface.rays(time_index).points[surface.topology(0).triangles[hits.triangle]]
+    corners = surface.rays(time_index).points[surface.topology(time_index).triangles[hits.triangle]]
     return np.einsum("rc,rcx->rx", hits.weights, corners, dtype=np.float64)
 
 
@@ -229,14 +235,15 @@ def _look_at(
 
 
 class _Tracks:
-    """Points fixed to the surface, spread evenly over its area at the window's start."""
+    """Points fixed to the surface, spread evenly over its area at the first time."""
 
     def __init__(self, shoot: Shoot) -> None:
         surface = shoot.surface
-        topology = surface.topology(0)
+        first = surface.times[0]
+        topology = surface.topology(first)
         seed, uid, clip_index = shoot.address
         rng = rng_for(seed, "tracks", uid, clip_index)
-        corners = surface.points(0)[topology.triangles].astype(np.float64)
+        corners = surface.points(first)[topology.triangles].astype(np.float64)
         sides = corners[:, 1:] - corners[:, :1]
         area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1)
         shares = np.cumsum(area) / area.sum()
@@ -249,8 +256,8 @@ class _Tracks:
             np.zeros(TRACKS, np.float32),
         )  # fmt: skip
         self._shoot = shoot
-        times = 1 + max(int(views.time_index.max()) for views in shoot.views.values())
-        self._base = np.stack([_points_on(surface, time, self._hits) for time in range(times)])
+        at = {time: _points_on(surface, time, self._hits) for time in surface.times}
+        self._base = np.stack(list(at.values()))
         self.visible: dict[str, np.ndarray] = {}
         colours: list[np.ndarray] = []
         for name, views in shoot.views.items():
@@ -259,7 +266,7 @@ class _Tracks:
             places = zip(views.time_index, shoot.frame.base_poses(views), strict=True)
             for i, (time, pose) in enumerate(places):
                 size = (images.shape[1], images.shape[2])
-                pixels, seen[i] = _look_at(shoot, int(time), pose, self._base[time], size)
+                pixels, seen[i] = _look_at(shoot, int(time), pose, at[int(time)], size)
                 x, y = np.floor(pixels[seen[i]]).astype(int).T
                 picked = np.full((TRACKS, 3), np.nan, np.float32)
                 solid = images[i][y, x, 3] == 255
@@ -271,10 +278,10 @@ class _Tracks:
         self._colour = np.nanmedian(stack, axis=0)
 
     def clip_arrays(self) -> dict[str, StoredArray]:
-        topology = self._shoot.surface.topology(0)
+        topology = self._shoot.surface.topology(self._shoot.surface.times[0])
         heaviest = self._hits.weights.argmax(axis=1)
         vertex = topology.triangles[self._hits.triangle, heaviest]
-        points = _stored_world(self._shoot.frame, self._base).astype(np.float32)
+        points = _stored_world(self._shoot, self._base).astype(np.float32)
         return {
             "tracks.points": StoredArray(points, "sides of the unit cube"),
             "tracks.colour": StoredArray(

@@ -324,39 +324,14 @@ def count_fireflies(linear: Float32[np.ndarray, "h w 4"]) -> int:
     A highlight covers more than one pixel of an image that is rendered twice as fine as it will
     be; a firefly is one sample's. Only pixels amid the object count: a spark is one pixel, too.
     """
+    brightest = linear[..., :3].max(axis=-1)
     solid = linear[..., 3] >= _SOLID / 255
-    light = np.pad(np.where(solid, linear[..., :3].max(axis=-1), np.inf), 1, constant_values=np.inf)
-    height, width = linear.shape[:2]
-    centre = light[1:-1, 1:-1]
-    lit = solid & (centre > _FIREFLY_ABOVE)
-    if not lit.any():
-        return 0
+    rows, columns = np.nonzero(solid & (brightest > _FIREFLY_ABOVE))
+    light = np.pad(np.where(solid, brightest, np.inf), 1, constant_values=np.inf)
     around = [
-        light[1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-        for dy in (-1, 0, 1)
-        for dx in (-1, 0, 1)
-        if dy or dx
+        light[1 + dy + rows, 1 + dx + columns] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx
     ]
-    return int((lit & (centre > _FIREFLY_RATIO * np.maximum.reduce(around))).sum())
-
-
-def projected_box(
-    points: Float32[np.ndarray, "n 3"], k: np.ndarray, c2w: np.ndarray
-) -> Float64[np.ndarray, " 4"]:
-    """Return left, top, right, bottom of projected points in pixels, NaN if any is behind.
-
-    Args:
-        points: normalised.
-        k: (3, 3) intrinsics, pixels.
-        c2w: (4, 4) camera to normalised world, OpenCV axes.
-    """
-    rotation, centre = c2w[:3, :3], c2w[:3, 3]
-    matrix = (k @ rotation.T).astype(np.float32)
-    projected = points @ matrix.T - matrix @ centre.astype(np.float32)
-    if len(points) == 0 or projected[:, 2].min() <= 1e-3:
-        return np.full(4, np.nan)
-    pixels = projected[:, :2] / projected[:, 2:]
-    return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]).astype(np.float64)
+    return int((brightest[rows, columns] > _FIREFLY_RATIO * np.maximum.reduce(around)).sum())
 
 
 def _boxes(

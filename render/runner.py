@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -101,8 +102,18 @@ class BlenderProcess:
         """End the process and remove its scratch folder."""
         self.close()
 
-    def call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def call(
+        self,
+        request: dict[str, Any],
+        timeout_s: float,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
         """Send one request and wait for its answer.
+
+        Args:
+            request: ``op`` and what it needs.
+            timeout_s: the process is killed when the answer takes longer.
+            on_event: called with what the process tells before it answers, while it goes on.
 
         Raises:
             BlenderFault: the process died, was killed, or answered with an error.
@@ -114,7 +125,11 @@ class BlenderProcess:
         with contextlib.suppress(BrokenPipeError):  # a dead process is noticed while waiting
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
-        answer = self._wait(request["op"], timeout_s)
+        try:
+            answer = self._wait(request["op"], timeout_s, on_event)
+        except BaseException:
+            self.kill()  # whatever ends the waiting, what is still said would answer nothing
+            raise
         if not answer["ok"]:
             self._errors += 1
             raise BlenderFault(answer["kind"], answer["error"], self.log_tail())
@@ -199,28 +214,45 @@ class BlenderProcess:
         self.started += 1
         self.blender_version = self._wait("start", self.config.start_timeout_s)["blender"]
 
-    def _wait(self, operation: str, timeout_s: float) -> dict[str, Any]:
-        """Wait for one line of answer while watching the clock and the memory."""
+    def _wait(
+        self,
+        operation: str,
+        timeout_s: float,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Wait for an answer while watching the clock and the memory; hand on events."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            while b"\n" not in self._buffer:
+                self._read(operation, deadline, timeout_s)
+            line, _, self._buffer = self._buffer.partition(b"\n")
+            message = json.loads(line)
+            if "event" not in message:
+                return message
+            if on_event is not None:
+                on_event(message)
+            self._check(operation, deadline, timeout_s)
+
+    def _read(self, operation: str, deadline: float, timeout_s: float) -> None:
+        """Wait a moment for output, and look at the process if there is none."""
         assert self._process is not None
         assert self._process.stdout is not None
-        deadline = time.monotonic() + timeout_s
         handle = self._process.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([handle], [], [], _POLL_S)
-            if ready:
-                chunk = os.read(handle, 1 << 16)
-                if not chunk:
-                    self._fail("crash", f"Blender {self._ending()} during {operation}")
-                self._buffer += chunk
-            elif time.monotonic() > deadline:
-                self._fail("timeout", f"{operation} took longer than {timeout_s:g} s; killed")
-            elif (used_mb := self._resident_mb()) > self.config.memory_max_mb:
-                limit_mb = self.config.memory_max_mb
-                self._fail(
-                    "memory", f"{operation} used {used_mb:.0f} MB, limit {limit_mb} MB; killed"
-                )
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        ready, _, _ = select.select([handle], [], [], _POLL_S)
+        if not ready:
+            self._check(operation, deadline, timeout_s)
+            return
+        chunk = os.read(handle, 1 << 16)
+        if not chunk:
+            self._fail("crash", f"Blender {self._ending()} during {operation}")
+        self._buffer += chunk
+
+    def _check(self, operation: str, deadline: float, timeout_s: float) -> None:
+        if time.monotonic() > deadline:
+            self._fail("timeout", f"{operation} took longer than {timeout_s:g} s; killed")
+        limit_mb = self.config.memory_max_mb
+        if (used_mb := self._resident_mb()) > limit_mb:
+            self._fail("memory", f"{operation} used {used_mb:.0f} MB, limit {limit_mb} MB; killed")
 
     def _fail(self, kind: FaultKind, message: str) -> None:
         self.kill()

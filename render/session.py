@@ -4,25 +4,26 @@ The asset stays open over all its clips. When a fault ends the process, the next
 again in a new one, so a fault costs the clip that was being worked on and no other.
 """
 
+import math
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from render.config import EngineConfig, LimitConfig, RenderConfig
-from render.film import develop, read_exr
+from render.config import LimitConfig, RenderConfig
+from render.darkroom import Darkroom, OnSequence
 from render.lights import ambient_radiance, draw_lights, light_file
 from render.passes import Passes, Shoot, compute
-from render.paths import Frame, ImageKey, Views, image_times, views
-from render.qa import Evidence, count_fireflies, projected_box
+from render.paths import Frame, Views, image_times, views
+from render.qa import Evidence
 from render.runner import BlenderProcess
 from render.surface import Surface
-from shards.camera import intrinsics
 from shards.sample import Frames
+from shards.seeding import ClipAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,38 +194,48 @@ class BlenderSession:
 
     def render(
         self,
-        uid: str,
-        clip_index: int,
+        address: ClipAddress,
         window_s: tuple[float, float],
         frame: Frame,
         config: RenderConfig,
-        seed: int,
+        on_sequence: OnSequence | None = None,
     ) -> RenderedClip:
         """Render every sequence of a clip from one light draw.
 
         Images that share camera and time (the first of each sequence) are rendered once.
+
+        Args:
+            address: which clip, and where its random draws come from.
+            window_s: start and end, seconds from the clip's start.
+            frame: where the object is put, and the cameras.
+            config: sequences, engine, lights, passes.
+            on_sequence: called with a sequence's name and images as soon as they are whole, while
+                Blender still renders others.
+
+        Raises:
+            BlenderFault: Blender came to grief.
         """
-        sequences, engine = config.sequences, config.engine
+        sequences = config.sequences
         times_s = image_times(*window_s, sequences)
         layout = {name: views(sequences, name, frame.draw) for name in sequences.names}
-        lights = draw_lights(config.lights, seed, uid, clip_index)
-        fine = engine.supersampling
+        lights = draw_lights(config.lights, *address)
         with tempfile.TemporaryDirectory(dir=self.process.scratch) as folder:
-            shots = _shots(layout, frame, Path(folder))
+            surface = Surface(Path(folder), frame.scale, frame.offset)
+            darkroom = Darkroom(layout, frame, surface, config, on_sequence)
             request = {
                 "op": "render",
-                "clip": clip_index,
-                "width": sequences.width * fine,
-                "height": sequences.height * fine,
-                "fov_deg": sequences.camera.fov_deg,
+                "clip": address.clip_index,
+                **_picture(config),
                 "scale": frame.scale,
                 "offset": frame.offset,
-                "engine": engine.request() | {"seed": seed, "threads": self.limits.threads},
+                "engine": config.engine.request()
+                | {"seed": address.seed, "threads": self.limits.threads},
                 "lights": lights,
                 "ambient": ambient_radiance(config.lights),
                 "sky_file": str(light_file(config.lights) or ""),
                 "surface": folder,
                 "joints": "joints" in config.passes,
+                "normals": "normal" in config.passes,
                 "images": [
                     {
                         "time_index": shot.time_index,
@@ -233,34 +244,31 @@ class BlenderSession:
                         "centre": shot.centre.tolist(),
                         "path": str(shot.file),
                     }
-                    for shot in sorted(shots.values(), key=lambda shot: shot.time_index)
+                    for shot in darkroom.shots
                 ],
             }
-            answer = self._call(request, self.limits.render_timeout_s)
             started = time.monotonic()
-            surface = Surface(Path(folder), answer["surface"], frame.scale, frame.offset)
-            k = intrinsics(sequences.camera.fov_deg, sequences.width, sequences.height)
-            developed = {key: _develop(shot, surface, engine, k) for key, shot in shots.items()}
-            images = {
-                name: np.stack([developed[key].image for key in views_.image_keys()])
-                for name, views_ in layout.items()
-            }
-            evidence = _evidence(layout, developed, surface)
-            shoot = Shoot(
-                surface, frame, layout, images, k, answer["joints"], (seed, uid, clip_index)
-            )
+            answer = self._call(request, self.limits.render_timeout_s, darkroom.take)
+            images, k = {name: darkroom.images[name] for name in layout}, darkroom.k
+            shoot = Shoot(surface, frame, layout, images, k, answer["joints"], address)
             passes = compute(shoot, config.passes)
             if "; " in answer["device"]:  # not the device that was asked for
                 passes.warnings.append(answer["device"])
-        seconds = answer["seconds"] + time.monotonic() - started
+            seconds = time.monotonic() - started
         return RenderedClip(
-            images, layout, times_s, k, lights, seconds, passes, answer["device"], evidence
-        )
+            images, layout, times_s, k, lights, seconds, passes, answer["device"],
+            darkroom.evidence(),
+        )  # fmt: skip
 
-    def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _call(
+        self,
+        request: dict[str, Any],
+        timeout_s: float,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
         if self._opened_in != self.process.started or not self.process.is_running():
             self._load()
-        return self.process.call(request, timeout_s)
+        return self.process.call(request, timeout_s, on_event)
 
     def _load(self) -> dict[str, Any]:
         assert self._request is not None, "open an asset first"
@@ -269,72 +277,16 @@ class BlenderSession:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class _Shot:
-    """One image to render: several sequences may share it."""
-
-    time_index: int
-    base_pose: np.ndarray  # (4, 4) camera to base world
-    centre: np.ndarray  # (3,) what the camera looks at
-    file: Path
-
-
-def _shots(layout: dict[str, Views], frame: Frame, folder: Path) -> dict[ImageKey, _Shot]:
-    """List the different images of all sequences."""
-    shots: dict[ImageKey, _Shot] = {}
-    for views_ in layout.values():
-        places = zip(frame.base_poses(views_), frame.centres(views_), strict=True)
-        for key, (pose, centre) in zip(views_.image_keys(), places, strict=True):
-            file = folder / f"{len(shots):05d}.exr"
-            shots.setdefault(key, _Shot(key[2], pose, centre, file))
-    return shots
-
-
-@dataclass(frozen=True, slots=True)
-class _Developed:
-    """An image, and what only its linear pixels and the surface could tell of it."""
-
-    image: np.ndarray  # uint8 (h, w, 4)
-    box: np.ndarray  # (4,) see ``Evidence.boxes``
-    not_finite: int
-    fireflies: int
-    visible: int
-
-
-def _develop(shot: _Shot, surface: Surface, engine: EngineConfig, k: np.ndarray) -> _Developed:
-    """Turn what Blender wrote into an image, and look at it on the way."""
-    coverage = None
-    if engine.coverage_rays and surface.complete:
-        rays = surface.rays(shot.time_index)
-        coverage = partial(
-            rays.coverage, k=k, c2w=shot.base_pose, width_px=engine.filter_width_px,
-            count=engine.coverage_rays,
-        )  # fmt: skip
-    linear = read_exr(shot.file)
-    broken = ~np.isfinite(linear).all(axis=-1)
-    linear[broken] = 0.0  # counted; the filter would spread them over their neighbours
-    return _Developed(
-        develop(linear, engine.supersampling, engine.filter_width_px, coverage),
-        projected_box(surface.drawn_points(shot.time_index), k, shot.base_pose),
-        int(broken.sum()),
-        count_fireflies(linear),
-        int((linear[..., 3] > 0).sum()),
-    )
-
-
-def _evidence(
-    layout: dict[str, Views], developed: dict[ImageKey, _Developed], surface: Surface
-) -> Evidence:
-    """Add up what was seen of all images; one that several sequences share counts once."""
-    return Evidence(
-        not_finite=sum(one.not_finite for one in developed.values()),
-        fireflies=sum(one.fireflies for one in developed.values()),
-        visible=sum(one.visible for one in developed.values()),
-        boxes={
-            name: np.stack([developed[key].box for key in views_.image_keys()])
-            for name, views_ in layout.items()
-        },
-        complete=surface.complete,
-        opaque=surface.opaque,
-        unreadable=surface.unreadable,
-    )
+def _picture(config: RenderConfig) -> dict[str, Any]:
+    """Say which pixels Blender renders, in rendered pixels, ``supersampling`` to an image's."""
+    sequences, engine = config.sequences, config.engine
+    fine = engine.supersampling
+    # What lies further out than the checks allow for still shows that it does.
+    margin = math.ceil(config.qa.outside_max_px + engine.filter_width_px) + 2
+    return {
+        "width": sequences.width * fine,
+        "height": sequences.height * fine,
+        "fov_deg": sequences.camera.fov_deg,
+        # a denoiser looks around, and rasterisers work on the screen as a whole
+        "margin": margin * fine if engine.engine == "cycles" and not engine.denoiser else None,
+    }

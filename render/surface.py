@@ -6,7 +6,6 @@ Rays are cast by Embree.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,39 +52,43 @@ class Topology:
 
 
 class Surface:
-    """All times of one rendered clip. Topology 0 holds until the next one is given."""
+    """The recorded times of one clip. A topology holds until the next one is given."""
 
-    def __init__(
-        self, folder: Path, about: dict[str, Any], scale: float, offset: Sequence[float]
-    ) -> None:
-        """Look at what was recorded; arrays are read when they are needed.
+    def __init__(self, folder: Path, scale: float, offset: Sequence[float]) -> None:
+        """Start without any time; arrays are read when they are needed.
 
         Args:
             folder: of the recorded arrays.
-            about: what ``Recorder.describe`` returned.
             scale: normalised = (asset + offset) * scale.
             offset: in asset units.
         """
         self.folder = folder
-        self.objects: list[str] = about["objects"]
-        self.materials: list[dict[str, Any]] = about["materials"]
-        self.complete: bool = about["complete"]
-        self.unreadable: tuple[str, ...] = tuple(about["unreadable"])  # textures painted magenta
         self.scale, self.offset = scale, np.asarray(offset, np.float64)
-        starts = sorted(int(file.stem.split("-")[1]) for file in folder.glob("topology-*.npz"))
-        self._topologies = {start: Topology(folder / f"topology-{start}.npz") for start in starts}
+        self.times: list[int] = []  # indices of those recorded so far
+        self.objects: list[str] = []
+        self.materials: list[dict[str, Any]] = []
+        self.complete = True
+        self.unreadable: tuple[str, ...] = ()  # textures painted magenta
+        self.opaque = True  # no material lets anything through
+        self._topologies: dict[int, Topology] = {}
         self._rays: dict[int, _Rays] = {}
         self._drawn: tuple[int, np.ndarray] | None = None
+
+    def learn(self, about: dict[str, Any]) -> None:
+        """Take in what was recorded since: the latest of ``Recorder.describe``."""
+        self.times = about["times"]
+        self.objects, self.materials = about["objects"], about["materials"]
+        self.complete = about["complete"]
+        self.unreadable = tuple(about["unreadable"])
+        self.opaque = all(material["kind"] == "opaque" for material in self.materials)
+        for start in about["topologies"]:
+            if start not in self._topologies:
+                self._topologies[start] = Topology(self.folder / f"topology-{start}.npz")
 
     @property
     def one_topology(self) -> bool:
         """Tell whether vertices can be followed through all times."""
         return len(self._topologies) == 1
-
-    @cached_property
-    def opaque(self) -> bool:
-        """Tell whether no material lets anything through."""
-        return all(material["kind"] == "opaque" for material in self.materials)
 
     def topology(self, time_index: int) -> Topology:
         """Return the triangles that hold at a time."""

@@ -6,7 +6,7 @@ top left pixel, so the centre of pixel (i, j) projects to (j + 0.5, i + 0.5).
 """
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 _FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -65,6 +65,25 @@ def project(
     safe = np.where(depth > 0, depth, np.nan)
     pixels = local @ k.T
     return pixels[:, :2] / safe[:, None], depth
+
+
+def projected_box(
+    points: Float32[np.ndarray, "n 3"], k: np.ndarray, c2w: np.ndarray
+) -> Float64[np.ndarray, " 4"]:
+    """Return left, top, right, bottom of projected points in pixels, NaN if any is behind.
+
+    Args:
+        points: in the world.
+        k: (3, 3) intrinsics, pixels.
+        c2w: (4, 4) camera to normalised world, OpenCV axes.
+    """
+    rotation, centre = c2w[:3, :3], c2w[:3, 3]
+    matrix = (k @ rotation.T).astype(np.float32)
+    projected = points @ matrix.T - matrix @ centre.astype(np.float32)
+    if len(points) == 0 or projected[:, 2].min() <= 1e-3:
+        return np.full(4, np.nan)
+    pixels = projected[:, :2] / projected[:, 2:]
+    return np.concatenate([pixels.min(axis=0), pixels.max(axis=0)]).astype(np.float64)
 
 
 def opencv_to_blender(c2w: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:

@@ -1,6 +1,7 @@
 """Randomness with an address: the same words give the same draw, on any machine, in any order."""
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,3 +22,11 @@ def rng_for(seed: int, *address: str | int) -> np.random.Generator:
     parts = [str(part) if isinstance(part, str) else int(part) for part in address]
     digest = hashlib.sha256(repr((int(seed), *parts)).encode()).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+class ClipAddress(NamedTuple):
+    """Where the random draws of a clip come from."""
+
+    seed: int  # of the run
+    uid: str
+    clip_index: int

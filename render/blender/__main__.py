@@ -4,7 +4,8 @@ Started as ``python -m render.blender DATA_MAX_MB WRITABLE READABLE...`` by ``re
 Answers go to the original stdout; everything that Blender prints goes to stderr, which the host
 keeps as the log.
 
-Requests: ``load``, ``probe``, ``render``. A request that fails is answered with
+Requests: ``load``, ``probe``, ``render``. Before its answer a request may tell of its progress in
+lines that hold ``event``: ``render`` does after each image. A request that fails is answered with
 ``{"ok": false, "kind": ..., "error": ...}`` and the process lives on; the host decides what next.
 """
 
@@ -14,6 +15,8 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TextIO
 
 from render.blender import sandbox
@@ -33,7 +36,7 @@ def main() -> None:
     import bpy  # after the sandbox has closed, so that the threads it starts are shut in too
 
     _answer(answers, {"ok": True, "sandbox": state, "blender": bpy.app.version_string})
-    server = Server(writable[0])
+    server = Server(partial(_answer, answers))
     for line in sys.stdin:
         _answer(answers, server.handle(json.loads(line)))
 
@@ -46,10 +49,10 @@ def _answer(stream: TextIO, answer: dict[str, Any]) -> None:
 class Server:
     """Holds the one asset that is open."""
 
-    def __init__(self, scratch: str) -> None:
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
         from render.blender.pose import Stage
 
-        self.scratch = scratch
+        self.tell = tell
         self.stage: Stage | None = None
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -158,7 +161,9 @@ class Server:
         """Render the listed images, each at its own time and camera, to EXR files.
 
         The images come sorted by ``time_index``; the surface of each time is written to the folder
-        ``surface`` (see ``surface.Recorder``), and ``joints`` adds the skeleton's positions.
+        ``surface`` (see ``surface.Recorder``), and ``joints`` adds the skeleton's positions. Each
+        image ends with an event that names the part of the frame that its file holds, and what
+        was newly recorded, so that the host works on it while the next one is rendered.
         """
         from render.blender import engine, rig, scene
         from render.blender.surface import Recorder, joints
@@ -166,19 +171,22 @@ class Server:
         assert self.stage is not None
         device = scene.prepare(request)
         engine.log_device(device)
-        recorder = Recorder(request["surface"], with_joints=request["joints"])
+        recorder = Recorder(request["surface"], request["joints"], request["normals"])
         skeletons = []
         recorded = -1
-        for image in request["images"]:
+        for index, image in enumerate(request["images"]):
             self.stage.seek(request["clip"], image["time_s"])
-            if image["time_index"] != recorded:
+            fresh = image["time_index"] != recorded
+            if fresh:
                 recorded = image["time_index"]
                 recorder.record(recorded)
                 if request["joints"]:
                     skeletons.append(joints())
             rig.place(request["lights"], image["centre"], request["scale"], request["offset"])
-            scene.shoot(image["c2w"], request["scale"], request["offset"], image["path"])
-        return {"device": device, "surface": recorder.describe(), "joints": skeletons}
+            part = scene.shoot(image, request, recorder.points if recorder.complete else None)
+            news = {"surface": recorder.describe()} if fresh else {}
+            self.tell({"event": "image", "index": index, "part": part, **news})
+        return {"device": device, "joints": skeletons}
 
 
 def box_corners(points: Any) -> Any:

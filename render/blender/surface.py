@@ -31,21 +31,26 @@ class _Part:
 class Recorder:
     """Writes surfaces of one clip to a folder, topology only where it changes.
 
-    ``points-<k>.npy`` (n, 3) and ``normals-<k>.npy`` (c, 3) float32 hold the vertices and the
-    shading normals of face corners of time k, in the asset's world. ``topology-<k>.npz`` holds,
-    valid from time k on: ``triangles`` and ``corners`` (m, 3), ``objects`` and ``materials`` (m,),
-    ``uv`` (c, 2), the layer that a corner's cut-out texture uses, and ``bones`` (n,), the index
-    into ``joints()`` of the bone with the largest weight at a vertex, or -1 (also if not asked).
+    ``points-<k>.npy`` (n, 3) and, if asked for, ``normals-<k>.npy`` (c, 3), float32, hold the
+    vertices and the shading normals of face corners of time k, in the asset's world.
+    ``topology-<k>.npz`` holds, valid from time k on: ``triangles`` and ``corners`` (m, 3),
+    ``objects`` and ``materials`` (m,), ``uv`` (c, 2), the layer that a corner's cut-out texture
+    uses, and ``bones`` (n,), the index into ``joints()`` of the bone with the largest weight at a
+    vertex, or -1 (also if not asked).
     """
 
-    def __init__(self, folder: str, with_joints: bool = False) -> None:
+    def __init__(self, folder: str, with_joints: bool, with_normals: bool) -> None:
         """Start empty.
 
         Args:
             folder: to write to.
             with_joints: look up the bones of vertices; this takes a second for large meshes.
+            with_normals: write shading normals.
         """
-        self.with_joints = with_joints
+        self.with_joints, self.with_normals = with_joints, with_normals
+        self.points = np.zeros((0, 3), np.float32)  # of the last time
+        self._times: list[int] = []
+        self._topologies: list[int] = []
         self.folder = Path(folder)
         self.materials: list[dict[str, Any]] = []
         self.objects: list[str] = []
@@ -69,24 +74,31 @@ class Recorder:
             mesh.vertices.foreach_get("co", local)
             linear = matrix[:3, :3]
             points.append(local.reshape(-1, 3) @ linear.T + matrix[:3, 3])
-            bent = np.empty(part.corner_count * 3, np.float32)
-            mesh.corner_normals.foreach_get("vector", bent)
-            normals.append(bent.reshape(-1, 3) @ _cofactors(linear).T)
+            if self.with_normals:
+                bent = np.empty(part.corner_count * 3, np.float32)
+                mesh.corner_normals.foreach_get("vector", bent)
+                normals.append(bent.reshape(-1, 3) @ _cofactors(linear).T)
             parts.append(part)
             names.append(name)
             source.to_mesh_clear()
             if source.particle_systems:
                 self.complete = False
-        np.save(self.folder / f"points-{index}.npy", _joined(points, np.float32))
-        np.save(self.folder / f"normals-{index}.npy", _joined(normals, np.float32))
+        self.points = _joined(points, np.float32)
+        np.save(self.folder / f"points-{index}.npy", self.points)
+        if self.with_normals:
+            np.save(self.folder / f"normals-{index}.npy", _joined(normals, np.float32))
+        self._times.append(index)
         here = [(name, part.signature) for name, part in zip(names, parts, strict=True)]
         if here != self._last:
             self._write_topology(index, names, parts)
+            self._topologies.append(index)
             self._last = here
 
     def describe(self) -> dict[str, Any]:
-        """Return what the arrays' numbers mean: object names and materials."""
+        """Return which times there are, and what the arrays' numbers mean."""
         return {
+            "times": self._times,
+            "topologies": self._topologies,
             "objects": self.objects,
             "materials": self.materials,
             "complete": self.complete,

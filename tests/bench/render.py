@@ -32,6 +32,7 @@ from render.paths import Frame, SequenceConfig, fit, image_times
 from render.runner import BlenderProcess
 from render.session import BlenderSession, Probe
 from shards.sample import over_white
+from shards.seeding import ClipAddress
 from tests.bench.harness import arguments, report
 
 # Skinned animals and people, rigid parts, hard surfaces, textures, unlit and glossy materials.
@@ -116,13 +117,14 @@ class _Shooter:
         process = self.session.process
         call = process.call
 
-        def anew(request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-            return call(request | {"persistent_data": setting.persistent}, timeout_s)
+        def anew(request: dict[str, Any], timeout_s: float, on_event: Any) -> dict[str, Any]:
+            return call(request | {"persistent_data": setting.persistent}, timeout_s, on_event)
 
         process.call = anew  # type: ignore[method-assign]
         try:
             frame = self.frame(config.sequences)
-            clip = self.session.render(self.file.stem, self.clip, self.window_s, frame, config, 0)
+            address = ClipAddress(0, self.file.stem, self.clip)
+            clip = self.session.render(address, self.window_s, frame, config)
         finally:
             process.call = call  # type: ignore[method-assign]
         return clip.images["orbit"], clip.seconds / _IMAGES
@@ -289,7 +291,8 @@ def _growth_mb(files: list[Path], rounds: int = 200) -> float:
         for index in range(rounds):
             shooter = _Shooter(files[index % len(files)], process)
             frame = shooter.frame(config.sequences)
-            shooter.session.render("u", shooter.clip, shooter.window_s, frame, config, 0)
+            address = ClipAddress(0, "u", shooter.clip)
+            shooter.session.render(address, shooter.window_s, frame, config)
             assert process.pid is not None
             sizes.append(psutil.Process(process.pid).memory_info().rss / 2**20)
     step = len(files)  # the same assets at both ends

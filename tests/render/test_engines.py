@@ -10,6 +10,7 @@ from render.config import EngineConfig, LimitConfig, RenderConfig
 from render.paths import SequenceConfig, fit, image_times
 from render.runner import BlenderFault, BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import moving_cube
 
 
@@ -49,7 +50,8 @@ def render(session: BlenderSession, engine: EngineConfig) -> RenderedClip:
     times_s = image_times(0.0, 1.0, config.sequences)
     found = session.probe(0, times_s, 1000, 1000)
     assert isinstance(found, Probe)
-    return session.render("u", 0, (0.0, 1.0), fit(found.extremes, config.sequences), config, 0)
+    frame = fit(found.extremes, config.sequences)
+    return session.render(ClipAddress(0, "u", 0), (0.0, 1.0), frame, config)
 
 
 @pytest.mark.blender

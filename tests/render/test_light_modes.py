@@ -13,6 +13,7 @@ from render.paths import CameraConfig, SequenceConfig, fit, sample_times
 from render.runner import BlenderFault, BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe
 from shards.sample import Frames
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import Gltf, to_gltf
 
 pytestmark = pytest.mark.blender
@@ -96,7 +97,7 @@ def render(
     engine = EngineConfig(samples=samples, filter_width_px=0.01)
     settings = RenderConfig(sequences=sequences, engine=engine, lights=lights)
     frame = fit(found.extremes, sequences)
-    clip = session.render("uid", 0, (0.0, 1.0), frame, settings, seed=0)
+    clip = session.render(ClipAddress(0, "uid", 0), (0.0, 1.0), frame, settings)
     return clip.images[sequences.names[0]]
 
 

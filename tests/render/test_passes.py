@@ -14,6 +14,7 @@ from render.paths import CameraConfig, Frame, SequenceConfig, fit, image_times
 from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.camera import project
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import FACES, Gltf, to_gltf
 
 pytestmark = pytest.mark.blender
@@ -52,7 +53,7 @@ def render(
     found = session.probe(0, times_s, 10_000, 10_000)
     assert isinstance(found, Probe)
     frame = fit(found.extremes, config.sequences)
-    return session.render("uid", 0, (0.0, duration_s), frame, config, seed=0), frame
+    return session.render(ClipAddress(0, "uid", 0), (0.0, duration_s), frame, config), frame
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +273,7 @@ def test_bones_are_named_and_move_what_they_move(
         found = other.probe(0, times_s, 100_000, 10_000)
         assert isinstance(found, Probe)
         frame = fit(found.extremes, config.sequences)
-        clip = other.render("uid", 0, (0.0, 1.0), frame, config, seed=0)
+        clip = other.render(ClipAddress(0, "uid", 0), (0.0, 1.0), frame, config)
     joints, arrays = clip.passes.joints, clip.passes.clip
     assert joints is not None
     assert len(set(joints.names)) == len(joints.names) == len(joints.parents)

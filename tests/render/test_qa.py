@@ -13,9 +13,8 @@ from render.qa import (
     QaConfig,
     count_fireflies,
     findings,
-    projected_box,
 )
-from shards.camera import intrinsics, project
+from shards.camera import intrinsics, project, projected_box
 
 T, SIZE = 6, 32
 SEQUENCES = SequenceConfig(frames=T, width=SIZE, height=SIZE)

@@ -13,6 +13,7 @@ from render.paths import CameraConfig, SequenceConfig, fit, sample_times
 from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.camera import project
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import FACES, Gltf, moving_cube
 
 pytestmark = pytest.mark.blender
@@ -52,7 +53,7 @@ def render(session: BlenderSession, clip: int, window_s: tuple[float, float]) ->
     found = session.probe(clip, times_s, 10_000, 10_000)
     assert isinstance(found, Probe)
     frame = fit(found.extremes, CONFIG.sequences)
-    return session.render("uid", clip, window_s, frame, CONFIG, seed=0)
+    return session.render(ClipAddress(0, "uid", clip), window_s, frame, CONFIG)
 
 
 def test_time_is_seconds_exact_between_frames(session: BlenderSession, folder: Path) -> None:
@@ -196,7 +197,7 @@ def test_projected_corners_bound_the_silhouette_in_every_image(
         found = session.probe(clip, times_s, 10_000, 10_000)
         assert isinstance(found, Probe)
         frame = fit(found.extremes, CONFIG.sequences)
-        shown = session.render("uid", clip, window_s, frame, CONFIG, seed=0)
+        shown = session.render(ClipAddress(0, "uid", clip), window_s, frame, CONFIG)
         world = (found.points + frame.offset) * frame.scale
         for name, views in shown.views.items():
             for i, pose in enumerate(views.poses(frame.distance)):

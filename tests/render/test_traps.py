@@ -23,6 +23,7 @@ from render.paths import SequenceConfig, fit, sample_times
 from render.runner import BlenderFault, BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.sample import motion_magnitude
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import Gltf, moving_cube
 
 pytestmark = pytest.mark.blender
@@ -89,7 +90,7 @@ def render(session: BlenderSession, clip: int, window_s: tuple[float, float]) ->
     found = session.probe(clip, times_s, 10_000, 10_000)
     assert isinstance(found, Probe)
     frame = fit(found.extremes, CONFIG.sequences)
-    return session.render("uid", clip, window_s, frame, CONFIG, seed=0)
+    return session.render(ClipAddress(0, "uid", clip), window_s, frame, CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_what_stands_still_has_no_motion_magnitude(session: BlenderSession, fold
     found = session.probe(0, times_s, 10_000, 10_000)
     assert isinstance(found, Probe)
     frame = fit(found.extremes, config.sequences)
-    images = session.render("uid", 0, (0.0, 1.0), frame, config, seed=0).images
+    images = session.render(ClipAddress(0, "uid", 0), (0.0, 1.0), frame, config).images
     assert motion_magnitude(images["orbit"], images["static"]).pixel_sum == 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from render.config import EngineConfig, LimitConfig, RenderConfig
-from render.pack import pack
+from render.pack import EncodedImages, pack
 from render.paths import (
     CameraConfig,
     GivenCamera,
@@ -26,6 +26,7 @@ from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.camera import project
 from shards.sample import AssetMeta, ClipMeta, SampleMeta
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import Gltf
 
 pytestmark = pytest.mark.blender
@@ -85,12 +86,15 @@ def render(session: BlenderSession, found: Probe, mode: str) -> Shown:
     engine = EngineConfig(samples=1, filter_width_px=0.01)
     settings = RenderConfig(sequences=sequences, engine=engine)
     frame = fit(found.extremes, sequences, draw_cameras(sequences.camera, 0, "uid", 0))
-    clip = session.render("uid", 0, WINDOW_S, frame, settings, seed=0)
+    clip = session.render(ClipAddress(0, "uid", 0), WINDOW_S, frame, settings)
     about = AssetMeta(uid="uid", path="markers.gltf", source="local", format="gltf", sha256="")
     window = ClipMeta(
         index=0, name="travel", duration_s=1, window_start_s=WINDOW_S[0], window_stop_s=WINDOW_S[1]
     )
-    return pack(about, window, frame, clip, {})[0], clip
+    with EncodedImages("webp") as encoded:
+        for name, images in clip.images.items():
+            encoded.add(name, images)
+        return pack(about, window, frame, clip, {}, encoded)[0], clip
 
 
 def to_world(meta: SampleMeta, points: np.ndarray, time_s: float) -> np.ndarray:
