@@ -2,7 +2,8 @@
 
 Ray only distributes. The worker that a job meets is the same either way: a ``BlenderSession`` with
 its supervised Blender process, writing into the asset's staging folder. Frames never pass through
-the driver.
+the driver. A worker's linear algebra has one thread: its arrays are small, and idle threads of BLAS
+spin on cores that Blender needs.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from curate.asset import process
 from curate.clip import Job
@@ -25,7 +28,7 @@ Outcome = tuple[Job, str]  # the job, and an empty string or why no worker finis
 
 def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Iterator[Outcome]:
     """Work in this process, with one Blender."""
-    with _blender(config, roots) as blender:
+    with threadpool_limits(limits=1, user_api="blas"), _blender(config, roots) as blender:
         session = BlenderSession(blender, config.limits)
         for job in jobs:
             process(job, session)
@@ -41,6 +44,7 @@ class Worker:
     """What runs in a Ray actor: one Blender, one asset at a time."""
 
     def __init__(self, config: BuildConfig, roots: list[Path]) -> None:
+        threadpool_limits(limits=1, user_api="blas")
         self._blender = _blender(config, roots)
         self._session = BlenderSession(self._blender, config.limits)
 

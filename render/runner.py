@@ -190,6 +190,7 @@ class BlenderProcess:
         self.kill()
         environment = os.environ | {"TMPDIR": str(self.scratch), "PYTHONPATH": str(_ROOT)}
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
+        environment["OPENBLAS_NUM_THREADS"] = "1"  # arrays are small; idle threads of BLAS spin
         environment["HOME"] = str(self.scratch)  # no user preferences, no add-ons
         writable = [str(self.scratch)]
         if any(Path("/dev").glob(pattern) for pattern in _GPU_DEVICES):

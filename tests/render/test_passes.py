@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from render.config import EngineConfig, LimitConfig, RenderConfig
+from render.pack import EncodedImages, pack
 from render.paths import CameraConfig, Frame, SequenceConfig, fit, image_times
 from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.camera import project
+from shards.sample import AssetMeta, ClipMeta
 from shards.seeding import ClipAddress
 from tests.render.make_gltf import FACES, Gltf, to_gltf
 
@@ -207,6 +209,44 @@ def test_what_stands_still_keeps_its_place(session: BlenderSession, folder: Path
     assert np.abs(points).max() == pytest.approx(0.5, abs=1e-5)
     assert np.abs(clip.passes.sequences["orbit"]["flow"].values).max() > 0  # the camera moves
     assert clip.passes.joints is None
+
+
+@pytest.mark.parametrize(
+    ("names", "cameras", "times"),
+    [
+        (("static",), [], [0]),
+        (("list",), [{"time": 0.5}], [5]),
+        (("static", "list"), [{"time": 0.5, "azimuth_deg": 30.0}], [0, 5]),
+    ],
+)
+def test_tracks_have_the_times_that_images_show(
+    session: BlenderSession,
+    folder: Path,
+    names: tuple[str, ...],
+    cameras: list[dict[str, float]],
+    times: list[int],
+) -> None:
+    gltf = Gltf()
+    node = gltf.node("mover", gltf.cube(0.5))
+    gltf.animate("pass", {node: ([0.0, 1.0], [(-1, 0, 0), (1, 0, 0)])})
+    path = gltf.save(folder / "sparse.gltf")
+    clip, frame = render(session, path, settings(names=names, cameras=cameras, root_motion="keep"))
+    assert clip.passes.times == tuple(times)
+    points = clip.passes.clip["tracks.points"].values
+    assert points.shape == (len(times), 2048, 3)
+    way = (np.array(times) / 10 * 2 - 1 + frame.offset[0]) * frame.scale
+    np.testing.assert_allclose(points[..., 0].mean(axis=1), way, atol=0.02)
+    for name in names:
+        visible = clip.passes.sequences[name]["visible"].values
+        assert 0.1 < visible.mean() < 0.9
+    about = AssetMeta(uid="u", path="u", source="local", format="gltf", sha256="")
+    window = ClipMeta(index=0, name="pass", duration_s=1.0, window_start_s=0, window_stop_s=1)
+    with EncodedImages("webp") as encoded:
+        for name, images in clip.images.items():
+            encoded.add(name, images)
+        meta, _ = pack(about, window, frame, clip, {}, encoded)
+    np.testing.assert_allclose(meta.time_axis_s, np.array(times) / 10)
+    assert meta.arrays["tracks.points"].shape[0] == len(meta.time_axis_s)
 
 
 def test_removed_motion_is_removed_from_tracks(session: BlenderSession, folder: Path) -> None:
