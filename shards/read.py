@@ -19,6 +19,7 @@ from shards.errors import SampleError, ShardError, TakenDown
 from shards.follow import FollowingSampler
 from shards.order import EpochSampler, OrderConfig, hash_of
 from shards.reader import SampleReader
+from shards.sample import SampleMeta
 from shards.store import StoreConfig
 from shards.view import Room, SampleView, ViewConfig, ViewedAs, view_sample
 from shards.where import Where, parse_where
@@ -110,7 +111,7 @@ class MapStyle:
                 meta, members = self.reader.read(number, self._ahead.pop(number, None))
                 epoch = getattr(i, "epoch", 0)
                 about = ViewedAs(stand_in_for, self.config.seed, epoch)
-                return view_sample(meta, members, self.config, about, room)
+                return self.decode(meta, members, about, room)
             except TakenDown:
                 stand_in_for = stand_in_for or self.reader.entry(number).key
             except SampleError as error:
@@ -118,6 +119,16 @@ class MapStyle:
                 stand_in_for = stand_in_for or key
                 self._count(key, error)
         raise ShardError(f"{self.reader.run}: none of {len(self)} selected samples can be read")
+
+    def decode(
+        self,
+        meta: SampleMeta,
+        members: dict[str, bytes],
+        about: ViewedAs,
+        room: Room | None = None,
+    ) -> SampleView:
+        """Turn a stored sample into what ``view`` gives; override it to read other members."""
+        return view_sample(meta, members, self.config, about, room)
 
     def fetch(self, places: Sequence[int]) -> None:
         """Fetch the bytes of several samples at once, for the ``view`` calls that follow."""

@@ -185,6 +185,9 @@ class SampleConfig(Config):
     eta: float = Field(default=0.0, ge=0, le=1, description="ddim: 0 = deterministic")
     w1: float = Field(default=0.0, ge=0, description="eq. 3: away from no condition; 0 = off")
     w2: float = Field(default=0.0, ge=0, description="eq. 3: away from the frozen base; 0 = off")
+    drop: tuple[Literal["image", "camera", "motion", "text", "static"], ...] = Field(
+        default=(), description="conditions that the model is not given"
+    )
 
 
 class TrainConfig(Config):
@@ -205,7 +208,8 @@ class TrainConfig(Config):
     )
     unet: str | None = Field(
         default=None,
-        description="weights to start from, in the layout of diffusers' UNet3DConditionModel",
+        description="weights to start from without a base, in the layout of diffusers' "
+        "UNet3DConditionModel: folder or published name",
     )
     data: DataConfig = DataConfig()
     latents: LatentConfig = LatentConfig()
@@ -236,6 +240,4 @@ class TrainConfig(Config):
                 f"model.text is {self.model.text}, text.encoder {self.text.encoder}: give both "
                 "(the width of the encoder's tokens, and the encoder) or neither"
             )
-        if self.base and self.unet:
-            raise ValueError("base and unet are both given; weights can come from one")
         return self

@@ -17,6 +17,7 @@ from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import SampleMeta
 from shards.view import SampleView
 from train.config import DataConfig
+from train.encoded import LatentSamples, encoder_of
 from train.latents import Space
 from train.models.api import Conditions, all_conditions
 from train.text import TextEncoder
@@ -187,11 +188,36 @@ class Clips(Dataset[Clip]):
 def open_clips(
     run: Path, config: DataConfig, seed: int, keys: Collection[str] | None = None
 ) -> Clips:
-    """Open some clips of a RUN folder."""
-    entries = SampleReader(run).entries()
+    """Open some clips of a RUN folder, of images or of latents."""
+    reader = SampleReader(run)
+    entries = reader.entries()
     if not entries:
         raise RunError(f"{run}: its index lists no samples; see its ledger for why")
-    return Clips(MapStyle(run, stream_config(config, entries, seed), keys=keys), config)
+    kind = LatentSamples if encoder_of(reader.read(0)[0]) else MapStyle
+    return Clips(kind(run, stream_config(config, entries, seed), keys=keys), config)
+
+
+def check_space(clips: Clips, space: Space, size: int) -> None:
+    """Refuse latents of another autoencoder, or of images of another size, than asked for.
+
+    Raises:
+        RunError: naming both.
+    """
+    meta = clips.samples.reader.read(int(clips.samples.numbers[0]))[0]
+    found = encoder_of(meta)
+    if found is None:
+        return
+    run, shape = clips.samples.reader.run, meta.arrays["orbit.latent"].shape
+    if found != space.identity:
+        raise RunError(
+            f"{run}: holds latents of autoencoder {found}, the settings have {space.identity}; "
+            "set latents.autoencoder to the one that wrote them"
+        )
+    if shape[-1] * space.factor != size:
+        raise RunError(
+            f"{run}: holds latents of images of {shape[-1] * space.factor} px, data.size is "
+            f"{size}; use --set data.size={shape[-1] * space.factor}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from shards.seeding import rng_for
 from train.config import SampleConfig
 from train.data import ClipBatch
-from train.models.api import VideoDenoiser
+from train.models.api import CONDITIONS, VideoDenoiser, all_conditions
 from train.noise import Schedule
 from train.sample import generate
 
@@ -82,8 +82,15 @@ def _spread(values: np.ndarray) -> float:
 
 
 def sample_clips(
-    model: VideoDenoiser, batch: ClipBatch, schedule: Schedule, config: SampleConfig, seed: int
+    model: VideoDenoiser,
+    batch: ClipBatch,
+    schedule: Schedule,
+    config: SampleConfig,
+    seed: int,
+    base: VideoDenoiser | None = None,
 ) -> Clips:
     """Generate one orbit per clip; its noise depends on (seed, its key) alone."""
     seeds = [int(rng_for(seed, "sample", key).integers(2**63)) for key in batch.keys]
-    return generate(model, batch.conditions(), schedule, config, seeds)
+    keep = all_conditions(len(batch.keys), batch.motion.device)
+    keep[:, [CONDITIONS.index(name) for name in config.drop]] = False
+    return generate(model, batch.conditions(keep), schedule, config, seeds, base)

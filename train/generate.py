@@ -11,15 +11,12 @@ from torch import Tensor
 from shards.errors import RunError
 from shards.files import dump_json, publish, temporary_for, write_atomic
 from shards.read import SampleReader
-from train.checkpoint import load_checkpoint
-from train.config import SampleConfig, TrainConfig
-from train.data import ClipBatch, open_clips, stacked
-from train.evaluate import Figures, figures, psnr_db, repeat_input, sample_clips
-from train.loop import device_for
+from train.config import SampleConfig
+from train.data import ClipBatch, check_space, open_clips, stacked
+from train.evaluate import Figures, figures, psnr_db, repeat_input
 from train.media import contact_sheet, side_by_side, write_mp4
-from train.models.build import build_model
-from train.noise import Schedule
 from train.run import FitFolder
+from train.trained import Trained
 
 _FPS = 12
 
@@ -55,10 +52,12 @@ def held_out_keys(fit: Path, data: Path) -> tuple[str, ...]:
 
 
 def load_held_out(
-    config: TrainConfig, data: Path, keys: tuple[str, ...]
+    trained: Trained, data: Path, keys: tuple[str, ...]
 ) -> tuple[ClipBatch, list[float]]:
     """Read the clips, in the order of ``keys``, and the azimuths of their frames in degrees."""
+    config = trained.config
     clips = open_clips(data, config.data, config.seed, keys)
+    check_space(clips, trained.space, config.data.size)
     found = {clip.key: clip for clip in (clips[i] for i in range(len(clips)))}
     view = clips.samples.view(0).sequences["orbit"]
     return stacked([found[key] for key in keys]), view.azimuth_deg.tolist()
@@ -76,17 +75,12 @@ def generate_held_out(
         sample: how to sample; the run's own settings by default.
         seeds: how many independent samples of every clip are scored, one by one.
     """
-    config, _ = FitFolder(fit).read()
-    sample = sample or config.sample
+    trained = Trained.load(fit)
+    sample = sample or trained.config.sample
     keys = held_out_keys(fit, data)
-    checkpoint = load_checkpoint(FitFolder(fit).checkpoints)
-    device = device_for(config.device)
-    model = build_model(config.model, config.seed)
-    model.load_state_dict(checkpoint.ema)
-    model.to(device).eval()
-    batch, azimuth_deg = load_held_out(config, data, keys)
-    batch, schedule = batch.to(device), Schedule.build(config.noise, device)
-    made = [sample_clips(model, batch, schedule, sample, seed) for seed in range(seeds)]
+    batch, azimuth_deg = load_held_out(trained, data, keys)
+    made = [trained.sample(batch, sample, seed) for seed in range(seeds)]
+    batch = trained.shown(batch)
     repeat = psnr_db(repeat_input(batch), batch.orbit)
     model_db = np.stack([psnr_db(clips, batch.orbit) for clips in made])
     out.mkdir(parents=True, exist_ok=True)
@@ -100,7 +94,7 @@ def generate_held_out(
     contact_sheet(rows, azimuth_deg).save(temporary_for(sheet), format="PNG")
     publish(temporary_for(sheet), sheet)
     result = Generated(
-        figures(model_db, repeat), checkpoint.step, keys, sheet, out / "psnr.json", videos
+        figures(model_db, repeat), trained.step, keys, sheet, out / "psnr.json", videos
     )
     write_atomic(result.document, dump_json(_document(result, sample, model_db, repeat)))
     return result

@@ -1,6 +1,8 @@
 """The space that diffusion works in: pixels, or latents of a diffusers ``AutoencoderKL``."""
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,15 +94,16 @@ def open_space(config: LatentConfig, device: torch.device) -> Space:
         return PixelSpace()
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    found = load_pretrained(AutoencoderKL, config.autoencoder, "vae", "latents.autoencoder")
+    loader = partial(AutoencoderKL.from_pretrained, low_cpu_mem_usage=False)  # needs accelerate
+    found = load_pretrained(loader, config.autoencoder, "vae", "latents.autoencoder")
     return LatentSpace(found.to(device), config.frames_at_once)
 
 
-def load_pretrained(kind: Any, name: str, inside: str, setting: str) -> Any:
+def load_pretrained(load: Callable[..., Any], name: str, inside: str, setting: str) -> Any:
     """Load a published model from a folder or by name, or from a pipeline's subfolder.
 
     Args:
-        kind: a class with ``from_pretrained``.
+        load: a class's ``from_pretrained``.
         name: folder or published name.
         inside: the subfolder where pipelines keep it.
         setting: where the name was given, for messages.
@@ -110,19 +113,19 @@ def load_pretrained(kind: Any, name: str, inside: str, setting: str) -> Any:
     """
     folder = Path(name)
     if folder.is_dir() and (folder / inside).is_dir():
-        return kind.from_pretrained(str(folder / inside))
+        return load(str(folder / inside))
     try:
-        return kind.from_pretrained(name)
+        return load(name)
     except (OSError, ValueError) as first:
         if not folder.exists():
             try:
-                return kind.from_pretrained(name, subfolder=inside)
+                return load(name, subfolder=inside)
             except (OSError, ValueError):
                 pass
         line = str(first).strip().splitlines()[0] if str(first).strip() else repr(first)
         raise ConfigError(
-            f"{setting} {name!r}: no {kind.__name__} there ({line}); expected a folder that "
-            f"its save_pretrained wrote, or a published name"
+            f"{setting} {name!r}: none there ({line}); expected a folder that save_pretrained "
+            f"wrote, one with {inside!r} in it, or a published name"
         ) from first
 
 

@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float32, Int64
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from shards.errors import ConfigError, Orbit4dError
+from shards.errors import ConfigError, Orbit4dError, RunError
+from shards.files import publish, temporary_for
 from shards.seeding import rng_for
 from train.checkpoint import (
     Checkpoint,
@@ -27,14 +29,14 @@ from train.checkpoint import (
     save_checkpoint,
 )
 from train.config import OptimConfig, TrainConfig
-from train.data import Batches, ClipBatch, follow_clips, open_clips
+from train.data import Batches, ClipBatch, check_space, follow_clips, open_clips
 from train.ema import Ema
 from train.latents import open_space
 from train.log import TrainLog
 from train.losses import diffusion_loss, motion_loss
 from train.models.api import CONDITIONS
 from train.models.build import build_model
-from train.models.modelscope import load_folder
+from train.models.modelscope import load_published
 from train.noise import Schedule
 from train.report import StepReport
 from train.run import FitFolder, Plan, write_document
@@ -118,7 +120,7 @@ class Trainer:
         if start is not None:
             self.model.load_state_dict(start)
         elif config.unet is not None:
-            load_folder(self.model, Path(config.unet))
+            load_published(self.model, config.unet)
         self.model = self.model.to(device).train()
         self.ema = Ema(self.model, config.optim.ema)
         self.schedule = Schedule.build(config.noise, device, self.space.values)
@@ -246,7 +248,8 @@ def fit(
         else open_clips(data, config.data, config.seed, plan.split.train)
     )
     batches = Batches(clips, config.batch, config.data.workers)
-    trainer = Trainer(config, device_for(config.device))
+    trainer = Trainer(config, device_for(config.device), start_weights(config, folder))
+    check_space(clips, trainer.space, config.data.size)
     if plan.steps_done:
         batches.load_state_dict(trainer.restore(load_checkpoint(folder.checkpoints)))
     reports: list[StepReport] = []
@@ -265,6 +268,32 @@ def fit(
                 break
     finished = trainer.done >= config.steps
     return FitResult(trainer.done, finished, tuple(reports), time.monotonic() - began)
+
+
+def start_weights(config: TrainConfig, folder: FitFolder) -> Weights | None:
+    """Give the base model's averaged weights, copied into the FIT folder at the first call.
+
+    The copy is what w2 guides away from when sampling, wherever the base's own folder is by then.
+
+    Raises:
+        RunError: if the base was trained with another model or in another space.
+    """
+    if config.base is None:
+        return None
+    if not folder.base.exists():
+        base = FitFolder(Path(config.base))
+        theirs, _ = base.read()
+        for name in ("model", "latents", "text", "noise"):
+            if getattr(theirs, name) != getattr(config, name):
+                raise RunError(
+                    f"{config.base}: was trained with other settings of {name} "
+                    f"({getattr(theirs, name)}) than asked for ({getattr(config, name)}); the "
+                    "4D model goes on from the base, so make them equal"
+                )
+        temporary = temporary_for(folder.base)
+        save_file(load_checkpoint(base.checkpoints).ema, temporary)
+        publish(temporary, folder.base)
+    return load_file(folder.base)
 
 
 def _is_last(config: TrainConfig, done: int, spent_s: float) -> bool:

@@ -39,6 +39,11 @@ class FitFolder:
         return self.root / "checkpoints"
 
     @property
+    def base(self) -> Path:
+        """Weights of the frozen base model, where training started from one."""
+        return self.root / "base.safetensors"
+
+    @property
     def logs(self) -> Path:
         """Folder for TensorBoard."""
         return self.root / "logs"

@@ -27,10 +27,10 @@ class TextEncoder:
         self.config = config
         self.device = device
         self._tokenizer: Any = load_pretrained(
-            AutoTokenizer, config.encoder, "tokenizer", "text.encoder"
+            AutoTokenizer.from_pretrained, config.encoder, "tokenizer", "text.encoder"
         )
         model: Any = load_pretrained(
-            AutoModelForTextEncoding, config.encoder, "text_encoder", "text.encoder"
+            AutoModelForTextEncoding.from_pretrained, config.encoder, "text_encoder", "text.encoder"
         )
         self._model = model.eval().requires_grad_(False).to(device)
         self.width = int(self._model.config.hidden_size)

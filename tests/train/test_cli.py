@@ -55,7 +55,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tiny_run: Path, tmp_path: 
     ("words", "message"),
     [
         (["fit", "--data", "nowhere", "--out", "x"], "has no index.parquet"),
-        (["fit", "--data", "nowhere", "--out", "x", "--preset", "huge"], "expected one of tiny"),
+        (["fit", "--data", "nowhere", "--out", "x", "--preset", "huge"], "expected one of full"),
         (["fit", "--data", "nowhere", "--out", "x", "--set", "optim.rate=1"], "optim.rate"),
         (["sample", "--fit", "nowhere", "--data", "x", "--out", "y"], "nothing was trained here"),
     ],

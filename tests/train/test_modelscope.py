@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shards.errors import ConfigError, RunError
+from shards.errors import ConfigError
 from train.config import VideoUNetConfig
 from train.models.api import Conditions, all_conditions
 from train.models.build import build_model
 from train.models.modelscope import (
     diffusers_config,
     is_added,
-    load_folder,
+    load_published,
     load_weights,
     save_folder,
     shared_weights,
@@ -107,7 +107,7 @@ def test_our_weights_give_our_answers_in_diffusers(tmp_path: Path) -> None:
 def test_a_folder_comes_back(tmp_path: Path) -> None:
     model, other = shaken(build_model(SMALL, 0)), build_model(SMALL, 1)
     save_folder(model, SMALL, tmp_path / "unet")
-    load_folder(other, tmp_path)
+    load_published(other, str(tmp_path))
     mine = shared_weights(model)
     assert mine.keys() == load_file(tmp_path / "unet/diffusion_pytorch_model.safetensors").keys()
     assert all(mine[name].equal(value) for name, value in shared_weights(other).items())
@@ -154,8 +154,8 @@ def test_weights_of_another_size_are_refused_by_name() -> None:
 
 
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"has no diffusion_pytorch_model\.safetensors"):
-        load_folder(build_model(SMALL, 0), tmp_path)
+    with pytest.raises(ConfigError, match=r"unet '.*': none there .*or a published name"):
+        load_published(build_model(SMALL, 0), str(tmp_path))
 
 
 def test_settings_without_a_twin_are_named() -> None:

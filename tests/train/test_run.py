@@ -62,7 +62,7 @@ def test_presets_hold_together_and_take_overrides(name: str) -> None:
 
 
 def test_an_unknown_preset_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"preset 'huge': expected one of tiny"):
+    with pytest.raises(ConfigError, match=r"preset 'huge': expected one of full"):
         preset("huge")
 
 

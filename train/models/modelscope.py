@@ -6,15 +6,16 @@ the same names and shapes; what our model has beside them is listed in ``ADDED``
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from shards.errors import ConfigError, RunError
+from shards.errors import ConfigError
 from shards.files import write_atomic
 from train.config import VideoUNetConfig
+from train.latents import load_pretrained
 
 ADDED = ("camera.", "motion.", "joint.", "image.", "conv_in_image.", "conv_in_static.")
 _ADDED_INSIDE = (".to_k_image.", ".to_v_image.")
@@ -60,24 +61,16 @@ def shared_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().contiguous() for name, value in state if not is_added(name)}
 
 
-def load_folder(model: nn.Module, folder: Path) -> None:
-    """Load a folder in diffusers' layout, or the ``unet`` folder in it.
+def load_published(model: nn.Module, name: str) -> None:
+    """Load a folder in diffusers' layout, or published weights, the UNet's or a pipeline's.
 
     Raises:
-        RunError: if there are no weights.
-        ConfigError: if they do not fit.
+        ConfigError: if there are none, or they do not fit.
     """
-    folder = folder / "unet" if (folder / "unet").is_dir() else folder
-    for name in (_WEIGHTS, "diffusion_pytorch_model.bin"):
-        path = folder / name
-        if path.is_file():
-            weights = (
-                load_file(path)
-                if path.suffix == ".safetensors"
-                else torch.load(path, weights_only=True, map_location="cpu")
-            )
-            return load_weights(model, weights, str(path))
-    raise RunError(f"{folder}: has no {_WEIGHTS}; expected a UNet3DConditionModel folder")
+    from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
+
+    loader = partial(UNet3DConditionModel.from_pretrained, low_cpu_mem_usage=False)
+    load_weights(model, load_pretrained(loader, name, "unet", "unet").state_dict(), name)
 
 
 def save_folder(model: nn.Module, config: VideoUNetConfig, folder: Path) -> None:
