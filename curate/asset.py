@@ -30,9 +30,10 @@ from render.session import BlenderSession, OpenedAsset
 from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
-from shards.sample import AssetMeta
+from shards.sample import AssetMeta, sample_key
 
 _WHOLE = {"clip_index": -1, "clip_name": "", "warnings": "[]"}  # a row about no clip
+_TAKEN_DOWN = Decision("taken_down", 1, 0, "lists", "the run's tombstones.json has it")
 _RECORD_RESTS_ON = (
     "settings", "sha256", "companions", "stamp", "licence", "attribution", "name", "tags",
 )  # fmt: skip
@@ -171,11 +172,7 @@ class _Asset:
         """Judge one clip, or take the verdict that an interrupted run left."""
         record = self.job.staging / f"c{clip.index:03d}.json"
         old = _read_record(record, self.base)
-        if (
-            old
-            and old["verdict"] == "kept"
-            and not self.job.holds(old["sample_key"], old["fingerprint"])
-        ):
+        if old and not self.job.stands(old):
             old = None
         row = old or self._base_row(clip) | self._judge(view, clip)
         if old is None:
@@ -192,6 +189,8 @@ class _Asset:
         asset = AssetFacts.of(self.base)
         road = ClipRoad(self.job, self.session, view, clip, about, asset)
         try:
+            if sample_key(self.job.source.uid, clip.index) in self.job.taken_down:
+                return road.score() | rejection("curate", _TAKEN_DOWN)
             if limit is not None and self.kept >= limit:
                 return road.score() | rejection("curate", _clip_limit(limit))
             return road.run(lambda found: self.seen.judge(self._base_row(clip) | found))
@@ -250,6 +249,8 @@ def _content(inspection: Inspection) -> str:
 
 
 def _refusal(source: Source) -> Decision:
+    if source.refusal == "taken_down":
+        return _TAKEN_DOWN
     if source.refusal == "denied":
         return Decision("denied", 1, 0, "lists", "a deny list has this asset")
     return Decision("not_allowed", 0, 1, "lists", "no allow list has this asset")

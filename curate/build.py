@@ -123,7 +123,14 @@ def _work(
     if (environment := light_file(run.config.render.lights)) is not None:
         roots.append(environment)  # the sandbox lets Blender read this one file
     jobs = (
-        Job(source, run.config, run.versions, run.staging(source), run.committed(source.uid))
+        Job(
+            source,
+            run.config,
+            run.versions,
+            run.staging(source),
+            run.committed(source.uid),
+            run.clips_taken_down(source.uid),
+        )
         for source in missing
     )
     outcomes: Iterator[Outcome]

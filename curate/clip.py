@@ -56,6 +56,7 @@ class Job:
         staging: folder of this asset's results.
         finished: fingerprint of each sample of this asset that needs no rendering, because a
             committed or withdrawn shard holds it: such a clip is only judged again.
+        taken_down: keys of clips of this asset that are scored, but not rendered any more.
     """
 
     source: Source
@@ -63,11 +64,19 @@ class Job:
     versions: Mapping[str, str]
     staging: Path
     finished: Mapping[str, str]
+    taken_down: frozenset[str] = frozenset()
 
     def holds(self, key: str, fingerprint: str) -> bool:
         """Tell whether a sample is there, made from the same: in a shard, or staged."""
         staged = StagedSample(key, self.staging / f"{key}.tar")
         return fingerprint in (self.finished.get(key), staged.fingerprint())
+
+    def stands(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a clip's row still stands: as to takedown, and as to its sample."""
+        key = sample_key(self.source.uid, row["clip_index"])
+        if (key in self.taken_down) != (row.get("rule") == "taken_down"):
+            return False
+        return row["verdict"] != "kept" or self.holds(key, row["fingerprint"])
 
 
 class ClipRoad:

@@ -105,7 +105,7 @@ class Collector:
             if rows is None or not _originals(rows) <= kept:
                 kept -= {clip_name(row) for row in rows or ()}
                 self.run.reopen(source)
-                missing.append(source)
+                missing.append(self.run.barred(source))
             elif staged is not None:
                 self.finished(source, staged)
             else:
@@ -197,7 +197,11 @@ class Collector:
 
     def _take(self, source: Source, rows: list[dict[str, Any]]) -> None:
         """Line up an asset's new samples and rows, and let go of its samples that went stale."""
-        wanted = {row["sample_key"]: row["fingerprint"] for row in rows if row["sample_key"]}
+        wanted = {
+            row["sample_key"]: row["fingerprint"]
+            for row in rows
+            if row["sample_key"] and not self.run.taken_down(row["sample_key"])
+        }
         self._withdraw_stale(source.uid, wanted)
         folder = self.run.staging(source)
         there = {key: StagedSample(key, folder / f"{key}.tar") for key in wanted}
@@ -227,6 +231,9 @@ class Collector:
         Only then is it known whether the sample still stands.
         """
         uid = uid_of(sample.key)
+        if self.run.taken_down(sample.key):
+            sample.path.unlink()
+            return
         if self._places.get(uid, -1) >= self._next:
             self._waiting[uid].append(sample)
         else:

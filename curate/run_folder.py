@@ -14,6 +14,7 @@ import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from curate.sources import REFUSALS, Source
 from render.lights import light_file
 from shards.errors import RunError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
-from shards.sample import SCHEMA_VERSION
+from shards.sample import SCHEMA_VERSION, sample_key
+from shards.store import LocalStore
+from shards.tombstones import is_named, read_tombstones
 from shards.write import ShardWriter, StagedSample
 
 
@@ -80,6 +83,7 @@ class RunFolder:
             clear_temporaries(folder)
         ledger.recover(self.path)
         self.writer = ShardWriter(self.path, int(self.config.shards.target_mb * 2**20))
+        self._tombstones = frozenset(read_tombstones(LocalStore(self.path)))
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in ledger.load(self.path):
             self._rows[row["uid"]].append(row)
@@ -115,15 +119,31 @@ class RunFolder:
         """
         return self._samples.get(uid, {})
 
+    def taken_down(self, key: str) -> bool:
+        """Tell whether a sample was taken down; then it is neither rendered nor packed again."""
+        return is_named(key, self._tombstones)
+
+    def clips_taken_down(self, uid: str) -> frozenset[str]:
+        """List the samples of an asset that were taken down by their own names."""
+        return frozenset(name for name in self._tombstones if uid_of(name) == uid)
+
+    def barred(self, source: Source) -> Source:
+        """Refuse an asset that was taken down as a whole: it is not even fetched again."""
+        if source.uid in self._tombstones and not source.refusal:
+            return replace(source, refusal="taken_down")
+        return source
+
     def settled_rows(self, source: Source) -> list[dict[str, Any]] | None:
         """Return an asset's ledger rows if nothing has to be done for it.
 
-        They must stand, and its samples must be exactly those that they tell of.
+        They must stand, and its samples must be exactly those that they tell of. What was taken
+        down does not count: its bytes may be there still, or be gone since shards were compacted.
         """
         rows = self._rows.get(source.uid)
-        if not rows or not self._hold(source, rows) or _kept(rows) != self.committed(source.uid):
+        if not rows or not self._hold(source, rows) or any(map(self._is_restored, rows)):
             return None
-        return rows
+        there = self._standing(self.committed(source.uid))
+        return rows if self._standing(_kept(rows)) == there else None
 
     def staged_rows(self, source: Source) -> list[dict[str, Any]] | None:
         """Return the rows of an asset that an earlier run finished but did not enter."""
@@ -199,11 +219,21 @@ class RunFolder:
         """Tell whether rows still stand: same settings, same files."""
         if any(row["settings"] != self.basis for row in rows):
             return False
-        if not _same_word(source, rows[0]):
+        known = next((s for s in (source, self.barred(source)) if _same_word(s, rows[0])), None)
+        if known is None:
             return False
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
             return False
-        return _same_files(source, rows[0])
+        return _same_files(known, rows[0])
+
+    def _standing(self, samples: Mapping[str, str]) -> dict[str, str]:
+        return {key: made for key, made in samples.items() if not self.taken_down(key)}
+
+    def _is_restored(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a clip was rejected as taken down, and is on the list no more."""
+        if row["rule"] != "taken_down" or row["clip_index"] < 0:
+            return False
+        return not self.taken_down(sample_key(row["uid"], row["clip_index"]))
 
     def _has_sample(self, source: Source, key: str, fingerprint: str) -> bool:
         staged = StagedSample(key, self.staging(source) / f"{key}.tar")
@@ -222,7 +252,8 @@ def _kept(rows: list[dict[str, Any]]) -> dict[str, str]:
 
 def _same_word(source: Source, row: Mapping[str, Any]) -> bool:
     """Tell whether lists and metadata say the same of an asset as when a row was made."""
-    refused = row["rule"] if row["rule"] in REFUSALS else ""
+    whole = row["clip_index"] < 0
+    refused = row["rule"] if whole and row["rule"] in REFUSALS else ""
     said = source.about.fields()
     return refused == source.refusal and all(row.get(name) == said[name] for name in said)
 

@@ -15,7 +15,7 @@ from typing import Literal
 from shards.errors import ConfigError
 
 FORMATS = (".glb", ".gltf", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend")
-REFUSALS = ("denied", "not_allowed")  # rules of assets that lists keep out
+REFUSALS = ("denied", "not_allowed", "taken_down")  # rules of assets that lists keep out
 _SLUG_MAX = 40
 _PUBLISHED_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -69,7 +69,7 @@ class Source:
         sha256: announced hash of the file; empty if none was.
         remote: where to fetch it; None for a local file.
         about: what the source says about it.
-        refusal: ``denied`` or ``not_allowed``; empty if the lists let it pass.
+        refusal: ``denied``, ``not_allowed`` or ``taken_down``; empty if the lists let it pass.
     """
 
     uid: str
@@ -79,7 +79,7 @@ class Source:
     sha256: str = ""
     remote: Remote | None = None
     about: About = About()
-    refusal: Literal["", "denied", "not_allowed"] = ""
+    refusal: Literal["", "denied", "not_allowed", "taken_down"] = ""
 
     @property
     def stamp(self) -> str:

@@ -44,25 +44,29 @@ class Ring:
         self._memory = BufferWrapper(slots * self.slot_bytes)
         self._owners: Any = context.RawArray(ctypes.c_int64, slots)  # process id; 0 is free
         self._lock = context.Lock()
+        self._had: set[int] = set()  # by this process
         _rings[self.token] = self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a worker that was spawned."""
-        self.__dict__.update(state)
+        self.__dict__.update(state | {"_had": set()})
         _rings[self.token] = self
 
     def take(self) -> int | None:
         """Take a free slot for this process, or one whose taker has died; none if all are in use.
 
-        Dead takers are those of a loader that was left before its end.
+        Dead takers are those of a loader that was left before its end. Slots that this process had
+        before come first: the kernel has given it their pages already.
         """
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             return None
         try:
+            slots = sorted(range(self.slots), key=lambda slot: slot not in self._had)
             for alive in (lambda pid: pid != 0, _is_alive):
-                for slot in range(self.slots):
+                for slot in slots:
                     if not alive(self._owners[slot]):
                         self._owners[slot] = os.getpid()
+                        self._had.add(slot)
                         return slot
             return None
         finally:

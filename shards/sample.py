@@ -301,12 +301,10 @@ def members_of(run: bytes, where: str) -> dict[str, bytes]:
     """
     members: dict[str, bytes] = {}
     try:
-        source = io.BytesIO(run + bytes(2 * tarfile.BLOCKSIZE))
-        with tarfile.open(fileobj=source, mode="r:") as archive:
+        with tarfile.open(fileobj=io.BytesIO(run), mode="r:") as archive:
             for info in archive:
-                stream = archive.extractfile(info) if info.isreg() else None
-                if stream is not None:
-                    members[info.name] = stream.read()
+                if info.isreg():  # cut out: reading through the archive copies three times
+                    members[info.name] = run[info.offset_data : info.offset_data + info.size]
             end = archive.offset  # tarfile takes a damaged later header for the end
     except (tarfile.TarError, ValueError) as error:
         raise SampleError(f"{where}: not a tar run: {error}") from error

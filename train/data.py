@@ -186,15 +186,24 @@ class Clips(Dataset[Clip]):
 
 
 def open_clips(
-    run: Path, config: DataConfig, seed: int, keys: Collection[str] | None = None
+    run: Path,
+    config: DataConfig,
+    seed: int,
+    keys: Collection[str] | None = None,
+    *,
+    follow: bool = False,
 ) -> Clips:
-    """Open some clips of a RUN folder, of images or of latents."""
-    reader = SampleReader(run)
+    """Open some clips of a RUN folder, of images or of latents.
+
+    With ``follow`` those of the shards that are finished so far.
+    """
+    reader = SampleReader(run, follow=follow)
     entries = reader.entries()
     if not entries:
         raise RunError(f"{run}: its index lists no samples; see its ledger for why")
     kind = LatentSamples if encoder_of(reader.read(0)[0]) else MapStyle
-    return Clips(kind(run, stream_config(config, entries, seed), keys=keys), config)
+    settings = stream_config(config, entries, seed).model_copy(update={"follow": follow})
+    return Clips(kind(run, settings, keys=keys), config)
 
 
 def check_space(clips: Clips, space: Space, size: int) -> None:

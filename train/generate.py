@@ -39,8 +39,9 @@ def held_out_keys(fit: Path, data: Path) -> tuple[str, ...]:
     Raises:
         RunError: if there are none.
     """
-    _, split = FitFolder(fit).read()
-    reader = SampleReader(data)
+    folder = FitFolder(fit)
+    _, split = folder.read()
+    reader = SampleReader(data, follow=folder.followed())
     present = {key for key in reader.column("key") if not reader.tombstones.hold(key)}
     keys = tuple(key for key in split.held_out if key in present)
     if not keys:
@@ -52,11 +53,11 @@ def held_out_keys(fit: Path, data: Path) -> tuple[str, ...]:
 
 
 def load_held_out(
-    trained: Trained, data: Path, keys: tuple[str, ...]
+    trained: Trained, data: Path, keys: tuple[str, ...], *, follow: bool = False
 ) -> tuple[ClipBatch, list[float]]:
     """Read the clips, in the order of ``keys``, and the azimuths of their frames in degrees."""
     config = trained.config
-    clips = open_clips(data, config.data, config.seed, keys)
+    clips = open_clips(data, config.data, config.seed, keys, follow=follow)
     check_space(clips, trained.space, config.data.size)
     found = {clip.key: clip for clip in (clips[i] for i in range(len(clips)))}
     view = clips.samples.view(0).sequences["orbit"]
@@ -78,7 +79,8 @@ def generate_held_out(
     trained = Trained.load(fit)
     sample = sample or trained.config.sample
     keys = held_out_keys(fit, data)
-    batch, azimuth_deg = load_held_out(trained, data, keys)
+    follow = FitFolder(fit).followed()
+    batch, azimuth_deg = load_held_out(trained, data, keys, follow=follow)
     made = [trained.sample(batch, sample, seed) for seed in range(seeds)]
     batch = trained.shown(batch)
     repeat = psnr_db(repeat_input(batch), batch.orbit)

@@ -53,6 +53,10 @@ class FitFolder:
         names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
         return max((int(name) for name in names if name.isdigit()), default=0)
 
+    def followed(self) -> bool:
+        """Say whether a RUN that was still being built was trained on, of a folder with a run."""
+        return json.loads(self.document.read_bytes())["data_sha256"] == ""
+
     def read(self) -> tuple[TrainConfig, Split]:
         """Read what was trained on what.
 

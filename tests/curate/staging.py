@@ -66,6 +66,12 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
         "sample_key": "",
         "fingerprint": "",
     }
+    if source.refusal:
+        refused = {"clip_index": -1, "verdict": "rejected", "rule": source.refusal}
+        write_atomic(
+            done_file(staging), dump_json({"settings": run.basis, "rows": [base | refused]})
+        )
+        return [base | refused]
     rows = [
         base | {"clip_index": clip, "verdict": word, "rule": "" if word == "kept" else "a_rule"}
         for clip, word in enumerate(source.file.read_text().split())

@@ -120,6 +120,34 @@ def test_gltf_clips_are_judged_and_scored_without_blender(
     assert rises.keys() <= set(ledger.SCHEMA.names)
 
 
+def test_clips_that_were_taken_down_are_scored_and_not_rendered(
+    tmp_path: Path, session: BlenderSession
+) -> None:
+    (tmp_path / "in").mkdir()
+    tiny().glb(tmp_path / "in" / "tri.glb")
+    (source,) = find_sources([tmp_path / "in"])
+    staging, key = tmp_path / "out" / source.uid, f"{source.uid}-000"
+    config = BuildConfig()
+    versions = {"orbit4d": "0"}
+    process(Job(source, config, versions, staging, {}, frozenset([key])), session)
+    (row,) = json.loads(done_file(staging).read_bytes())["rows"]
+    assert (row["verdict"], row["rule"], row["stage"]) == ("rejected", "taken_down", "curate")
+    assert row["drift"] > 0
+    record = json.loads((staging / "c000.json").read_bytes())
+    assert Job(source, config, versions, staging, {}, frozenset([key])).stands(record)
+    assert not Job(source, config, versions, staging, {}).stands(record)
+
+
+def test_an_asset_that_was_taken_down_is_not_even_looked_at(
+    tmp_path: Path, session: BlenderSession
+) -> None:
+    source = Source("x-0", "x.glb", tmp_path / "x.glb", tmp_path, refusal="taken_down")
+    job = job_for(source, tmp_path / "out")
+    process(job, session)
+    row = only_row(job)
+    assert (row["verdict"], row["rule"], row["stage"]) == ("rejected", "taken_down", "source")
+
+
 def test_a_broken_draco_stream_fails_with_its_name(tmp_path: Path, session: BlenderSession) -> None:
     (tmp_path / "in").mkdir()
     made = tiny()

@@ -19,6 +19,8 @@ from curate.sources import Source
 from shards import index
 from shards.errors import SampleError
 from shards.files import sha256_of
+from shards.manage import compact_run
+from shards.tombstones import add_tombstones
 from shards.write import ShardWriter
 from tests.curate.staging import (
     SETTINGS,
@@ -321,6 +323,59 @@ def test_a_changed_asset_takes_back_its_samples_and_no_others(inputs: Path, tmp_
     assert [row[1:3] for row in rows if row[0] == "d.glb"] == [(0, "rejected"), (1, "kept")]
     assert tars(run)[f"{shard_of(run, 'a')}.tar"] == untouched
     assert f"{gone}.tar" not in tars(run)  # withdrawn, and its name is not used again
+
+
+def test_a_clip_that_was_taken_down_stays_down(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    down, other = (key for key in samples(run) if key.startswith("a-"))
+    add_tombstones(run, {down: "asked for"})
+    assert build(run, inputs) == []
+    assert down in samples(run)  # a build leaves shards alone that nothing else changes
+    compact_run(run, 12_000)
+    assert build(run, inputs) == []
+    assert down not in samples(run)
+    make_inputs(inputs, a="kept kept kept")  # now it is judged and packed anew
+    assert build(run, inputs) == ["a.glb"]
+    packed = {key for key in samples(run) if key.startswith("a-")}
+    assert packed == {other, other.replace("-001", "-002")}
+    assert build(run, inputs) == []
+
+
+@pytest.mark.parametrize("compacted", [True, False])
+def test_an_asset_that_was_taken_down_stays_down(
+    inputs: Path, tmp_path: Path, compacted: bool
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    (uid,) = {row["uid"] for row in ledger.load(run) if row["path"] == "a.glb"}
+    add_tombstones(run, {uid: "asked for"})
+    if compacted:
+        compact_run(run, 12_000)
+    assert build(run, inputs) == []
+    assert "a.glb" in build(run, inputs, BRIGHTER, update=True)
+    (row,) = (row for row in ledger.load(run) if row["uid"] == uid)
+    assert (row["clip_index"], row["verdict"], row["rule"]) == (-1, "rejected", "taken_down")
+    assert not any(key.startswith(uid) for key in samples(run))
+    assert build(run, inputs, BRIGHTER) == []
+    (run / "tombstones.json").unlink()  # the way back
+    assert build(run, inputs, BRIGHTER) == ["a.glb"]
+    build(tmp_path / "fresh", inputs, BRIGHTER)
+    assert outcome(run) == outcome(tmp_path / "fresh")
+
+
+def test_a_sample_that_waits_to_be_packed_again_is_not_once_it_is_taken_down(
+    inputs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    gone = next(key for key in samples(run) if key.startswith("c-"))
+    assert shard_of(run, "c") == shard_of(run, "d")
+    add_tombstones(run, {gone: ""})
+    make_inputs(inputs, d="kept kept")  # withdraws the shard that both lie in
+    assert build(run, inputs) == ["d.glb"]
+    assert gone not in samples(run)
+    assert build(run, inputs) == []
 
 
 @pytest.mark.parametrize("target_mb", [0.001, 0.012, 1.0])

@@ -17,6 +17,7 @@ from render.runner import BlenderProcess
 from render.session import BlenderSession
 from shards.errors import AssetError, ConfigError
 from shards.files import sha256_of
+from tests.conftest import Bucket
 from tests.curate.gltf_builder import tiny
 from tests.curate.hub import Hub
 
@@ -272,33 +273,18 @@ def test_a_local_file_with_another_hash_is_a_row(tmp_path: Path, session: Blende
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of botocore and moto
-def test_a_bucket_is_listed_and_fetched(
-    config: FetchConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = {"endpoint_url": f"http://{host}:{port}"}
-        s3 = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-        s3.mkdir("bucket")
-        s3.pipe({"bucket/a/x y.glb": b"one", "bucket/a/b/z.fbx": b"two", "bucket/a/r.txt": b""})
-        here = config.model_copy(update={"options": {"s3": options}})
-        z, x = find_urls("s3://bucket/a/", here)
-        assert (z.path, x.path) == ("s3://bucket/a/b/z.fbx", "s3://bucket/a/x y.glb")
-        assert [s.path for s in find_urls("s3://bucket/**/*.glb", here)] == [x.path]
-        assert x.stamp.startswith("etag:")
-        with fetched(x, here) as got:
-            assert got.file.read_bytes() == b"one"
-        s3.rm_file("bucket/a/x y.glb")
-        s3.invalidate_cache()
-        assert rule_of(x, here) == "http_404"
-        absent = url_source("s3://nobody/x.glb", About())
-        assert rule_of(absent, here) == "http_404"
-    finally:
-        server.stop()
+def test_a_bucket_is_listed_and_fetched(config: FetchConfig, s3_bucket: Bucket) -> None:
+    url, s3 = s3_bucket.url, s3_bucket.files
+    s3.pipe({f"{url}/a/x y.glb": b"one", f"{url}/a/b/z.fbx": b"two", f"{url}/a/r.txt": b""})
+    here = config.model_copy(update={"options": {"s3": s3_bucket.options}})
+    z, x = find_urls(f"{url}/a/", here)
+    assert (z.path, x.path) == (f"{url}/a/b/z.fbx", f"{url}/a/x y.glb")
+    assert [s.path for s in find_urls(f"{url}/**/*.glb", here)] == [x.path]
+    assert x.stamp.startswith("etag:")
+    with fetched(x, here) as got:
+        assert got.file.read_bytes() == b"one"
+    s3.rm_file(f"{url}/a/x y.glb")
+    s3.invalidate_cache()
+    assert rule_of(x, here) == "http_404"
+    absent = url_source("s3://nobody/x.glb", About())
+    assert rule_of(absent, here) == "http_404"

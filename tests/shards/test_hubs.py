@@ -4,6 +4,7 @@ import http.server
 import json
 import re
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -151,3 +152,28 @@ def test_google_cloud_storage_is_read_by_exact_ranges(
     with serving(bucket_of(own_run)) as (url, requests):
         options = {"endpoint_url": url, "token": "anon"}
         check("gs://bucket/run", own_run, options, requests)
+
+
+def test_a_storage_emulator_that_knows_no_ranges_gives_the_same_samples(
+    own_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    gcsfs = pytest.importorskip("gcsfs")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket"):
+        options = {"endpoint_url": f"http://127.0.0.1:{port}", "token": "anon"}
+        files = gcsfs.GCSFileSystem(**options, skip_instance_cache=True)
+        for path in [own_run / "index.parquet", *(own_run / "shards").iterdir()]:
+            files.pipe_file(f"bucket/run/{path.relative_to(own_run)}", path.read_bytes())
+        store = StoreConfig(pause_s=0.001, timeout_s=5, attempts=2, options=options)
+        config = StreamConfig(background=None, dtype="uint8", store=store)
+        samples, local = MapStyle("gs://bucket/run", config), MapStyle(own_run, config)
+        for i in range(len(local)):
+            mine, theirs = samples.view(i).sequences["orbit"], local.view(i).sequences["orbit"]
+            np.testing.assert_array_equal(mine.images, theirs.images)
+        files.rm_file("bucket/run/shards/shard-000002.tar")
+        with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
+            samples.view(11)

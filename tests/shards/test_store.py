@@ -16,6 +16,7 @@ from shards.errors import ShardError
 from shards.read import MapStyle, SampleReader, ShardStream, StreamConfig
 from shards.store import SampleCache, StoreConfig
 from shards.tombstones import add_tombstones
+from tests.conftest import Bucket
 
 pytest.importorskip("aiohttp")
 
@@ -211,30 +212,15 @@ def test_loader_processes_open_their_own_connections(server: Server, tiny_run: P
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of botocore and moto
-def test_s3_gives_the_same_samples(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = {"endpoint_url": f"http://{host}:{port}"}
-        s3 = s3fs.S3FileSystem(**options, skip_instance_cache=True)
-        s3.mkdir("a-run")  # the server keeps its buckets for the whole process
-        for path in [tiny_run / "index.parquet", *(tiny_run / "shards").iterdir()]:
-            s3.put_file(str(path), f"a-run/run/{path.relative_to(tiny_run)}")
-        store = QUICK.model_copy(update={"options": options, "cache": tmp_path / "cache"})
-        config = AS_STORED.model_copy(update={"store": store})
-        samples = MapStyle("s3://a-run/run", config)
-        assert_same(samples, tiny_run)
-        s3.rm_file("a-run/run/shards/shard-000002.tar")
-        bare = config.model_copy(update={"store": store.model_copy(update={"cache": None})})
-        with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
-            MapStyle("s3://a-run/run", bare).view(11)
-    finally:
-        server.stop()
+def test_s3_gives_the_same_samples(tiny_run: Path, tmp_path: Path, s3_bucket: Bucket) -> None:
+    url, s3 = f"{s3_bucket.url}/run", s3_bucket.files
+    for path in [tiny_run / "index.parquet", *(tiny_run / "shards").iterdir()]:
+        s3.put_file(str(path), f"{url}/{path.relative_to(tiny_run)}")
+    about = {"options": s3_bucket.options, "cache": tmp_path / "cache"}
+    store = QUICK.model_copy(update=about)
+    config = AS_STORED.model_copy(update={"store": store})
+    assert_same(MapStyle(url, config), tiny_run)
+    s3.rm_file(f"{url}/shards/shard-000002.tar")
+    bare = config.model_copy(update={"store": store.model_copy(update={"cache": None})})
+    with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
+        MapStyle(url, bare).view(11)

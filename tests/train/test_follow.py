@@ -11,7 +11,8 @@ from shards.write import ShardWriter
 from tests.make_shards import make_run, stage_samples
 from tests.train.small import CONFIG
 from train.config import DataConfig
-from train.data import Batches, follow_clips
+from train.data import Batches, follow_clips, open_clips
+from train.generate import generate_held_out, held_out_keys
 from train.loop import fit
 from train.report import StepReport
 from train.run import plan_fit, write_document
@@ -100,6 +101,21 @@ def test_a_run_without_a_shard_is_waited_for(tmp_path: Path) -> None:
         plan_fit(SMALL, tmp_path / "run", tmp_path / "fit", follow=True)
 
 
+def test_what_was_held_out_is_found_while_the_run_grows(
+    run: Path, grow: Grow, tmp_path: Path
+) -> None:
+    out = tmp_path / "fit"
+    out.mkdir()
+    plan = plan_fit(SMALL, run, out, follow=True)
+    write_document(plan, run, out)
+    grow(4)
+    assert not (run / "index.parquet").exists()
+    keys = held_out_keys(out, run)
+    assert keys == plan.split.held_out
+    clips = open_clips(run, SMALL.data, 0, keys, follow=True)
+    assert (len(clips), clips[0].key) == (1, keys[0])
+
+
 @pytest.mark.slow
 def test_training_goes_through_a_growing_run_and_resumes(
     run: Path, grow: Grow, tmp_path: Path
@@ -119,3 +135,6 @@ def test_training_goes_through_a_growing_run_and_resumes(
     plan = plan_fit(SMALL, run, out, follow=True)
     assert len(plan.split.train) == 11
     assert fit(plan, run, out).finished
+    assert not (run / "index.parquet").exists()
+    made = generate_held_out(out, run, tmp_path / "orbits", seeds=1)
+    assert made.keys == plan.split.held_out
