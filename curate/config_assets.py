@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from shards.config import Config
+from shards.likeness import GEOMETRY_TOLERANCE
 
 
 class RightsConfig(Config):
@@ -59,7 +60,10 @@ class DuplicateConfig(Config):
         "colours; geometry: also other motion of geometry that is there already",
     )
     geometry_tolerance: float = Field(
-        default=5e-4, gt=0, lt=0.1, description="difference of two shapes, in their own sizes"
+        default=GEOMETRY_TOLERANCE,
+        gt=0,
+        lt=0.1,
+        description="between two shapes, in their own sizes",
     )
     motion_tolerance: float = Field(
         default=1e-3, gt=0, lt=0.1, description="difference of two motions, in asset sizes"

@@ -14,7 +14,7 @@ from shards.codec import Codec
 from shards.errors import ConfigError, Orbit4dError, RunError
 from shards.export import export_diffusion4d, export_huggingface
 from shards.lint import lint_run
-from shards.manage import compact_run, merge_runs, side_of, split_run, standing
+from shards.manage import compact_run, merge_runs, sides_of, split_run, standing
 from shards.read import SampleReader
 from shards.tombstones import add_tombstones
 
@@ -89,12 +89,13 @@ def split(
 ) -> None:
     """Write DIR/SIDE for each side of a split by asset.
 
-    All clips of an asset, and of equal files, lie on one side. The asset's hash decides, so later
-    builds with more assets leave the others where they are.
+    All clips of an asset, of equal files, and of recoloured or renamed copies of its shape lie on
+    one side. The asset's hash decides, so later builds with more assets leave the others where they
+    are; only a family that gets a new copy may change its side.
     """
     parts = _or_fail(lambda: _shares(shares))
     if dry_run:
-        sides = [side_of(s.entry, parts, seed) for s in _or_fail(lambda: list(standing(run)))]
+        sides = sides_of(_or_fail(lambda: list(standing(run))), parts, seed)
         counts = {side: sides.count(side) for side in parts}
     else:
         counts = _or_fail(lambda: split_run(run, out, parts, int(target_mb * 1e6), seed))

@@ -32,9 +32,13 @@ _COLUMNS = pa.schema(
         ("motion_magnitude", pa.float64()),
         ("scores", pa.string()),
         ("asset_sha256", pa.string()),
+        ("geometry", pa.string()),
     ]
 )
-_LATER = ("asset_sha256",)  # columns that came after the first version; empty where they are not
+_LATER = (
+    "asset_sha256",
+    "geometry",
+)  # columns that came after the first version; empty where they are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class IndexEntry:
     motion_magnitude: float | None
     scores: str  # JSON object: score name -> value
     asset_sha256: str = ""  # of the 3D file; equal files are one asset
+    geometry: str = ""  # what copies of the shape are known by: shards.likeness.Sketch
 
     def as_row(self) -> dict[str, Any]:
         """Return the entry as a row of ``index.parquet``."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+GEOMETRY_TOLERANCE = 5e-4  # between two copies of a shape, in units of its own size
 _CELL = 32  # tolerances: one sketch in sixteen lies near a border in a given dimension
 _GRID_DIMS = 4  # dimensions that choose the cell: at most 2**4 look-ups, whatever the sketch
 

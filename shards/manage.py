@@ -12,6 +12,7 @@ from pathlib import Path
 from shards import index
 from shards.codec import Codec
 from shards.errors import RunError, ShardError
+from shards.families import families_of
 from shards.index import IndexEntry
 from shards.read import SampleReader
 from shards.sample import decode_sequence, encode_members, sample_to_tar
@@ -60,18 +61,17 @@ def balanced(sizes: Sequence[int], target: int) -> list[int]:
     return [count for count in counts if count]
 
 
-def side_of(entry: IndexEntry, shares: dict[str, float], seed: int = 0) -> str:
-    """Say on which side of a split an asset lies; equal files lie on one side.
+def side_of(family: str, shares: dict[str, float], seed: int = 0) -> str:
+    """Say on which side of a split a family of assets lies.
 
-    The asset's hash alone decides: adding or removing others moves nothing.
+    Its name alone decides: adding or removing other families moves nothing.
 
     Args:
-        entry: a sample of the asset.
+        family: see ``shards.families``: equal files and copies of one shape are one.
         shares: side -> share, for example ``{"train": 0.9, "val": 0.1}``.
         seed: another one draws other sides.
     """
-    asset = entry.asset_sha256 or entry.uid
-    digest = hashlib.sha256(f"split {seed} {asset}".encode()).digest()
+    digest = hashlib.sha256(f"split {seed} {family}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64 * sum(shares.values())
     for side, share in shares.items():
         place -= share
@@ -112,9 +112,16 @@ def split_run(
         ShardError: if a side has shards already.
     """
     sides: dict[str, list[Found]] = {side: [] for side in shares}
-    for sample in standing(run):
-        sides[side_of(sample.entry, shares, seed)].append(sample)
+    samples = list(standing(run))
+    for sample, side in zip(samples, sides_of(samples, shares, seed), strict=True):
+        sides[side].append(sample)
     return {side: write_run(found, out / side, target_bytes) for side, found in sides.items()}
+
+
+def sides_of(samples: Sequence[Found], shares: dict[str, float], seed: int = 0) -> list[str]:
+    """Say on which side of a split each sample lies; equal files and equal shapes on one."""
+    families = families_of([sample.entry for sample in samples])
+    return [side_of(family, shares, seed) for family in families]
 
 
 def standing(run: Path) -> Iterator[Found]:

@@ -29,8 +29,9 @@ from shards.config import Config
 from shards.errors import SampleError
 from shards.files import dump_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
+_IF_SAID = ("name", "tags", "geometry")  # fields that are left out where they say nothing
 _KEY = re.compile(r"[A-Za-z0-9_-]+-[0-9]{3,}")
 
 Vector3 = tuple[float, float, float]
@@ -58,10 +59,14 @@ class AssetMeta(Config):
     name: str = Field(default="", description="as the source calls it; left out where empty")
     tags: str = Field(default="", description="likewise; separated by semicolons")
 
+    geometry: str = Field(
+        default="", description="what copies of the shape are known by: shards.likeness.Sketch"
+    )
+
     @model_serializer(mode="wrap")
     def _said(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         document: dict[str, Any] = serialize(self)
-        return {key: v for key, v in document.items() if v or key not in ("name", "tags")}
+        return {key: v for key, v in document.items() if v or key not in _IF_SAID}
 
 
 class ClipMeta(Config):

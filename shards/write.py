@@ -144,4 +144,5 @@ def _entry(key: str, run: bytes, shard: str, offset: int) -> index.IndexEntry:
         motion_magnitude=magnitude,
         scores=json.dumps(meta.scores, sort_keys=True),
         asset_sha256=meta.asset.sha256,
+        geometry=meta.asset.geometry,
     )

@@ -3,6 +3,7 @@ import json
 import shutil
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from shards.cli import app
 from shards.codec import CODECS, Codec
 from shards.errors import RunError, ShardError
 from shards.export import export_diffusion4d, export_huggingface
+from shards.families import families_of
+from shards.likeness import Sketch
 from shards.lint import lint_run
 from shards.manage import balanced, compact_run, merge_runs, side_of, split_run
 from shards.read import SampleReader
@@ -74,17 +77,29 @@ def test_a_split_keeps_equal_files_together_and_moves_nothing_later(tmp_path: Pa
     for uid in {key.rpartition("-")[0] for key in sides}:
         assert sides[f"{uid}-000"] == sides[f"{uid}-001"]
     entry = SampleReader(run).entry(0)
-    twin = index.IndexEntry(**{**entry.as_row(), "uid": "other", "key": "other-000"})
-    assert side_of(twin, SHARES) == side_of(entry, SHARES)
+    twin = replace(entry, uid="other", key="other-000")
+    assert len(set(families_of([entry, twin]))) == 1
     assert all(check_run(tmp_path / "sides" / side).all_faults() == [] for side in SHARES)
 
 
-def test_shares_are_met_in_the_long_run() -> None:
+def test_copies_of_a_shape_lie_on_one_side_in_any_order() -> None:
     blank = index.IndexEntry("", "", 0, "", 0, 0, "", 1, "", None, "{}")
-    made = Counter(
-        side_of(index.IndexEntry(**{**blank.as_row(), "asset_sha256": str(i)}), SHARES)
-        for i in range(3000)
-    )
+    values = np.linspace(0.1, 2.0, 14)
+    shapes = [
+        Sketch(kind, values * factor).encode()
+        for kind, factor in [(12, 1), (12, 1 + 1e-5), (12, 1.01), (13, 1), (12, 1 - 1e-5)]
+    ]
+    entries = [
+        replace(blank, uid=name, geometry=s) for name, s in zip("cdbea", shapes, strict=True)
+    ]
+    assert families_of(entries) == ["a", "a", "b", "e", "a"]
+    assert families_of(entries[::-1]) == ["a", "a", "b", "e", "a"][::-1]
+    unknown = [replace(blank, uid=name) for name in "xyx"]  # of an index from before
+    assert families_of(unknown) == ["x", "y", "x"]
+
+
+def test_shares_are_met_in_the_long_run() -> None:
+    made = Counter(side_of(str(i), SHARES) for i in range(3000))
     for side, share in SHARES.items():
         assert made[side] / 3000 == pytest.approx(share, abs=0.03)
 
