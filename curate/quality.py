@@ -174,5 +174,5 @@ def _backdrop_share(
     if flat.all() or not flat.any():
         return 0.0
     rest = (high[~flat].max(axis=0) - low[~flat].min(axis=0)).max()
-    long = (high - low).max(axis=1) >= rest
+    long = (high - low).max(axis=1) >= rest * (1 - 1e-6)
     return float(share[flat & long].sum())

@@ -13,6 +13,7 @@ from shards.seeding import rng_for
 
 CLIP_DIMS = 16
 _MOMENTS = (1.0, 3.0, 4.0, 6.0)
+_MIRRORED = 50.0  # how much more the side counts than other moments: most shapes hardly have one
 
 
 def geometry_sketch(still: Still) -> Sketch | None:
@@ -47,15 +48,13 @@ def geometry_sketch(still: Still) -> Sketch | None:
     away = lengths(middle)
     spread = np.linalg.eigvalsh(covariance)
     uneven = (share * away**2) @ middle  # which way the surface reaches further
-    turned = covariance @ uneven
-    handed = float(np.linalg.det(np.stack([uneven, turned, covariance @ turned])))
     reach = lengths(corners)  # (m, 3): of each corner, however large its triangle
     surface = [float(share @ away**power) ** (1 / power) for power in _MOMENTS]
     mesh = [float((reach**power).mean()) ** (1 / power) for power in _MOMENTS]
     edges = lengths(corners - np.roll(corners, 1, axis=1)).sum(axis=1)
     fine = [float(share @ edges), float(edges.mean())]
     values = [*surface[:2], *mesh[:2], *fine, *surface[2:], *mesh[2:], *spread[:2].tolist()]
-    values += [float(np.linalg.norm(uneven)), 100 * handed]
+    values += [float(np.linalg.norm(uneven)), _MIRRORED * _handedness(uneven, covariance)]
     return Sketch(len(area), np.array(values))
 
 
@@ -97,6 +96,18 @@ def _covariance(corners: np.ndarray, middle: np.ndarray, share: np.ndarray) -> n
     at_corners = np.einsum("m,mci,mcj->ij", share, corners, corners)
     at_middle = np.einsum("m,mi,mj->ij", share, middle, middle)
     return (at_corners + 9 * at_middle) / 12
+
+
+def _handedness(uneven: np.ndarray, covariance: np.ndarray) -> float:
+    """Return a length whose sign a mirror turns; 0 for what is its own mirror image.
+
+    The volume between three directions that a shape has, divided by their lengths so far that it
+    changes by no more than its vertices do.
+    """
+    long = covariance - np.eye(3) * np.trace(covariance) / 3  # else the three hardly differ
+    axes = np.stack([uneven, long @ uneven, long @ long @ uneven])
+    product = float(np.prod(lengths(axes)))
+    return float(np.linalg.det(axes)) / product ** (2 / 3) if product > 0 else 0.0
 
 
 def _projection(count: int) -> np.ndarray:
