@@ -186,9 +186,9 @@ class _Reader:
         for primitive in primitives:
             drawn = self._drawn(primitive)
             corners = _corners(primitive, drawn["indices"])
-            used = _used(corners, len(drawn["POSITION"]))
+            used, place = _used(corners, len(drawn["POSITION"]))
             if _mode(primitive) >= 4:
-                faces.append(before + np.searchsorted(used, corners).reshape(-1, 3))
+                faces.append(before + place[corners].reshape(-1, 3))
                 made_of = primitive.get("material")
                 number = -1 if made_of is None else int(made_of)
                 materials.append(np.full(len(corners) // 3, number))
@@ -372,12 +372,12 @@ def _corners(primitive: Row, indices: np.ndarray) -> np.ndarray:
     return np.stack([first, indices[1:-1], indices[2:]], axis=1).reshape(-1)
 
 
-def _used(corners: np.ndarray, count: int) -> np.ndarray:
-    """List the vertices that are used, ascending."""
+def _used(corners: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """List the vertices that are used, ascending, and each vertex's place in that list."""
     if not len(corners):
-        return np.zeros(0, np.int64)
+        return np.zeros(0, np.int64), np.zeros(count, np.int64)
     if int(corners.max()) >= count:
         raise HandOver("an index names a vertex that is not there")
     used = np.zeros(count, bool)
     used[corners] = True
-    return np.flatnonzero(used)
+    return np.flatnonzero(used), np.cumsum(used) - 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from curate.gltf_accessors import Accessors
 from curate.gltf_file import Document, Row, rows
@@ -33,8 +34,7 @@ class GltfParts:
         return frozenset(channel.node for clip in self.clips for channel in clip)
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(NamedTuple):
     """One animated property: ``translation``, ``rotation``, ``scale`` or ``weights`` of a node."""
 
     node: int
@@ -63,15 +63,8 @@ def _channels(animation: Row) -> list[Channel]:
         if path not in _PATHS:
             continue
         sampler = samplers[row["sampler"]]
-        found.append(
-            Channel(
-                node,
-                path,
-                sampler["input"],
-                sampler["output"],
-                sampler.get("interpolation") or "LINEAR",
-            )
-        )
+        interpolation = sampler.get("interpolation") or "LINEAR"
+        found.append(Channel(node, path, sampler["input"], sampler["output"], interpolation))
     return found
 
 

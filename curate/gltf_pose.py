@@ -5,46 +5,25 @@ Evaluates nodes, skins and morph targets as Blender 4.5 does after importing the
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from curate.draco import decode_draco
-from curate.gltf_bodies import Body, Drawn, read_bodies
+from curate.gltf_bodies import Drawn, read_bodies
 from curate.gltf_look import camera_tracks, opacities
 from curate.gltf_parts import GltfParts, HandOver
-from curate.gltf_tracks import Tracks, frames_of, read_tracks, sample
+from curate.gltf_pieces import Cut, Poser, cut_bodies, list_bones
+from curate.gltf_tracks import Tracks, frames_of, read_tracks, sample_all
 from curate.gltf_tree import read_tree
 from curate.quality import Still
 from curate.rotations import compose
-from render.visible import every_nth, outermost
+from render.visible import Picks, outermost, thinned, vertex_areas
 
 _BLOCK = 1 << 19  # matrices held at a time: 64 MB
-_CHUNK = 256  # vertices skinned together: few joints move one stretch of a mesh
+_KEPT = 200_000  # vertices whose pieces are kept
+_TURNED = 512  # vertices whose axes are swapped together, so that they stay in the cache
 _GATHERED = 8192  # vertices among which the outermost are looked for at once
 _PATHS = ("translation", "rotation", "scale")
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Some vertices of a body, prepared for posing.
-
-    Attributes:
-        body: index of the body whose they are.
-        place: columns of the result that they fill, (n,).
-        points: (n, 3) and targets (t, n, 3), y up.
-        used: the binding's columns that move any of them, (j,); None for a rigid body.
-        share: (n, j) weights of those.
-        lever: (n, 4 j) weight times position; for a rigid body the position alone, (n, 4).
-    """
-
-    body: int
-    place: np.ndarray
-    points: np.ndarray
-    targets: np.ndarray
-    used: np.ndarray | None
-    share: np.ndarray
-    lever: np.ndarray
 
 
 class GltfScene:
@@ -81,8 +60,11 @@ class GltfScene:
         rest = (self._tree.translation, self._tree.rotation, self._tree.scale)
         with np.errstate(all="ignore"):
             self._rest = compose(*(values[self._needed] for values in rest))
+        self._bones = list_bones(self._bodies, self._column)
         self._tracks: tuple[int, list[Tracks]] = (-1, [])
-        self._pieces: dict[int, list[_Piece]] = {}
+        self._cuts: dict[int, Cut] = {}
+        self._picked: dict[int, Picks] = {}
+        self._whole: list[Cut] = []
 
     def tracks(self, clip: int) -> list[Tracks]:
         """Read a clip's tracks.
@@ -105,28 +87,50 @@ class GltfScene:
         return self._tracks[1]
 
     def points(self, clip: int, times_s: np.ndarray, points_max: int) -> np.ndarray:
-        """Pose a clip at times (k,): every i-th visible vertex, (k, n, 3) float32, z up.
+        """Pose a clip at times (k,): ``picks`` of the visible vertices, (k, n, 3) float32, z up.
 
-        The vertices are the same as those of Blender's probe, in the same order.
+        They come in the order of Blender's probe.
         """
-        step = every_nth(self.vertices, points_max)
-        if step not in self._pieces:
-            self._pieces = {step: list(self._cut(step))}
-        found = np.empty((-(-self.vertices // step), len(times_s), 3), np.float32)
+        picks = self.picks(points_max).indices
+        if points_max not in self._cuts:
+            self._cuts = {points_max: self._cut(picks)}
+        cut = self._cuts[points_max]
+        found = np.empty((len(times_s), len(picks), 3), np.float32)
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
-                for piece in self._pieces[step]:
-                    found[piece.place, at] = poser.pose(piece)
-        return found.swapaxes(0, 1)
+                _turn(poser.pose(cut.pieces), cut.back, found[at])
+        return found
+
+    def picks(self, points_max: int) -> Picks:
+        """Choose which vertices are measured: all, or of more than ``points_max`` so many."""
+        if points_max not in self._picked:
+            few = self.vertices <= points_max
+            areas = np.ones(self.vertices) if few else self._areas()
+            self._picked = {points_max: Picks(thinned(areas, points_max), self.vertices)}
+        return self._picked[points_max]
+
+    def _areas(self) -> np.ndarray:
+        """Tell how much surface each vertex stands for at rest, (n,); see ``vertex_areas``."""
+        with np.errstate(all="ignore"):
+            worlds = self._worlds([], [], 1)[:, 0]
+            found = [np.zeros(0)]
+            for body in self._bodies:
+                owner = body.node if body.binding is None else body.binding.owner
+                growth = abs(np.linalg.det(worlds[self._column[owner]][:3, :3])) ** (2 / 3)
+                points = body.points.astype(np.float32)  # as Blender holds them
+                found.append(vertex_areas(points, body.triangles) * growth)
+        return np.concatenate(found)
 
     def extremes(self, clip: int, times_s: np.ndarray) -> np.ndarray:
         """Find the outermost of all visible vertices at times (k,): (k, 256, 3), z up."""
         found = [np.zeros((0, 3))] * len(times_s)
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
-                for points in _gathered(poser.pose(piece) for piece in self._cut(1)):
+                for cut in self._everything():
+                    points = np.empty((at.stop - at.start, len(cut.back), 3), np.float32)
+                    _turn(poser.pose(cut.pieces), cut.back, points)
                     for row in range(at.start, at.stop):
-                        some = np.concatenate([found[row], points[:, row - at.start]])
+                        some = np.concatenate([found[row], points[row - at.start]])
                         found[row] = outermost(some)
         return np.stack(found)
 
@@ -134,9 +138,12 @@ class GltfScene:
         """Pose everything as the file has it where no clip plays."""
         points = np.empty((self.vertices, 3))
         with np.errstate(all="ignore"):
-            poser = _Poser(self._bodies, self._worlds([], [], 1), {}, self._column)
-            for piece in self._pieces.get(1) or self._cut(1):
-                points[piece.place] = poser.pose(piece)[:, 0]
+            poser = Poser(self._bodies, self._bones, self._worlds([], [], 1), {})
+            start = 0
+            for cut in self._everything():
+                stop = start + len(cut.back)
+                points[start:stop] = poser.pose(cut.pieces)[cut.back, 0]
+                start = stop
         before = np.cumsum([0, *(len(body.points) for body in self._bodies)])
         corners = [body.triangles + n for body, n in zip(self._bodies, before, strict=False)]
         none = np.zeros(0, np.int64)
@@ -160,6 +167,19 @@ class GltfScene:
             else:
                 visible += int((self._column[group.nodes] >= 0).sum())
         return visible, camera_tracks(self._parts, clip)
+
+    def _everything(self) -> Iterable[Cut]:
+        """Cut all vertices, some at a time; what is not too large is kept for the next clip."""
+        if self._whole:
+            return self._whole
+        starts = range(0, self.vertices, _GATHERED)
+        cuts = (
+            self._cut(np.arange(start, min(start + _GATHERED, self.vertices))) for start in starts
+        )
+        if self.vertices > _KEPT:
+            return cuts
+        self._whole = list(cuts)
+        return self._whole
 
     def _plan(self) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, np.ndarray]]]:
         """Find the nodes whose world matrices are needed, and put them in order of their depth.
@@ -192,26 +212,17 @@ class GltfScene:
         ]
         return np.array(order, np.int64), column, levels
 
-    def _cut(self, step: int) -> Iterator[_Piece]:
-        """Cut every ``step``-th vertex of all bodies into pieces."""
-        before = start = 0
-        for number, body in enumerate(self._bodies):
-            picked = np.arange(-before % step, len(body.points), step)
-            before += len(body.points)
-            order = _neighbours(body, picked)
-            for at in range(0, len(picked), _CHUNK):
-                some = order[at : at + _CHUNK]
-                yield _piece(number, body, start + some, picked[some])
-            start += len(picked)
+    def _cut(self, picks: np.ndarray) -> Cut:
+        return cut_bodies(self._bodies, self._bones, picks)
 
-    def _poses(self, clip: int, times_s: np.ndarray) -> Iterator[tuple[slice, "_Poser"]]:
+    def _poses(self, clip: int, times_s: np.ndarray) -> Iterator[tuple[slice, "Poser"]]:
         """Pose the nodes at some of the times after the other, as memory allows."""
         tracks = self.tracks(clip)
         frames = frames_of(times_s)
         size = max(_BLOCK // max(len(self._needed), 1), 1)
         for start in range(0, len(frames), size):
             some = frames[start : start + size]
-            values = [sample(group, some) for group in tracks]
+            values = sample_all(tracks, some)
             worlds = self._worlds(tracks, values, len(some))
             weights = {
                 node: value[at]
@@ -221,7 +232,7 @@ class GltfScene:
             }
             yield (
                 slice(start, start + len(some)),
-                _Poser(self._bodies, worlds, weights, self._column),
+                Poser(self._bodies, self._bones, worlds, weights),
             )
 
     def _worlds(self, tracks: list[Tracks], values: list[np.ndarray], count: int) -> np.ndarray:
@@ -249,90 +260,12 @@ class GltfScene:
         return worlds
 
 
-def _gathered(posed: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Join poses of few vertices, (n, k, 3) each, to some of many: each is then looked at once."""
-    waiting: list[np.ndarray] = []
-    for points in posed:
-        waiting.append(points)
-        if sum(map(len, waiting)) >= _GATHERED:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+_VECTOR = np.dtype("V12")  # three single floats, moved as one
 
 
-def _neighbours(body: Body, picked: np.ndarray) -> np.ndarray:
-    """Order vertices so that those of the same joints come together, (n,)."""
-    if body.binding is None:
-        return np.arange(len(picked))
-    numbers, weights = body.binding.numbers[picked], body.binding.weights[picked]
-    strongest = np.argsort(-weights, axis=1, kind="stable")[:, :2]
-    first, second = np.take_along_axis(numbers, strongest, axis=1).T
-    second = np.where(np.take_along_axis(weights, strongest, axis=1)[:, 1] > 0, second, first)
-    return np.lexsort((second, first))
-
-
-def _piece(number: int, body: Body, place: np.ndarray, some: np.ndarray) -> _Piece:
-    points, targets = body.points[some], body.targets[:, some]
-    whole = np.concatenate([points, np.ones((len(points), 1))], axis=1)
-    if body.binding is None:
-        return _Piece(number, place, points, targets, None, np.zeros((len(points), 0)), whole)
-    numbers, weights = body.binding.numbers[some], body.binding.weights[some]
-    used, columns = np.unique(numbers, return_inverse=True)
-    columns = columns.reshape(numbers.shape)
-    share = np.zeros((len(points), len(used)))
-    for slot in range(numbers.shape[1]):
-        share[np.arange(len(points)), columns[:, slot]] += weights[:, slot]
-    busy = share.any(axis=0)
-    used, share = used[busy], share[:, busy]
-    lever = (share[:, :, None] * whole[:, None]).reshape(len(points), -1)
-    return _Piece(number, place, points, targets, used, share, lever)
-
-
-class _Poser:
-    """Poses pieces at the k times for which world matrices are known."""
-
-    def __init__(
-        self,
-        bodies: list[Body],
-        worlds: np.ndarray,
-        weights: dict[int, np.ndarray],
-        column: np.ndarray,
-    ) -> None:
-        self.bodies = bodies
-        self.worlds = worlds
-        self.weights = weights
-        self.column = column
-        self._joints: dict[int, np.ndarray] = {}
-
-    def pose(self, piece: _Piece) -> np.ndarray:
-        """Place a piece's vertices, (n, k, 3)."""
-        body, count = self.bodies[piece.body], len(piece.points)
-        matrices = self._matrices(piece)  # (j, 4, k, 3): row vectors times these
-        if not len(body.morphs):
-            return (piece.lever @ matrices.reshape(matrices.shape[0] * 4, -1)).reshape(count, -1, 3)
-        local = piece.points + np.tensordot(self._morphed(body), piece.targets, 1)  # (k, n, 3)
-        share = piece.share if piece.used is not None else np.ones((count, 1))
-        blend = np.tensordot(share, matrices, 1)  # (n, 4, k, 3)
-        return np.einsum("nckj,knc->nkj", blend[:, :3], local) + blend[:, 3]
-
-    def _matrices(self, piece: _Piece) -> np.ndarray:
-        body = self.bodies[piece.body]
-        if piece.body not in self._joints:
-            if body.binding is None:
-                joints = self.worlds[self.column[body.node]][None]
-            else:
-                joints = self.worlds[self.column[body.binding.joints]]
-                joints = joints @ body.binding.unbind[:, None]
-                owner = self.worlds[self.column[body.binding.owner]]
-                joints = np.concatenate([joints, owner[None]])
-            self._joints[piece.body] = np.ascontiguousarray(joints[:, :, :3].transpose(0, 3, 1, 2))
-        joints = self._joints[piece.body]
-        return joints if piece.used is None else joints[piece.used]
-
-    def _morphed(self, body: Body) -> np.ndarray:
-        """Weights of the body's morph targets, (k, t), in the range that Blender allows."""
-        value = self.weights.get(body.weights)
-        if value is None:
-            return np.repeat(body.rest[None], self.worlds.shape[1], axis=0)
-        return np.clip(value[:, body.morphs], body.range[:, 0], body.range[:, 1])
+def _turn(posed: np.ndarray, order: np.ndarray, found: np.ndarray) -> None:
+    """Put rows of (n, k, 3) into their order and swap axes into (k, n, 3), some at a time."""
+    rows, columns = posed.view(_VECTOR)[..., 0], found.view(_VECTOR)[..., 0]
+    for start in range(0, len(order), _TURNED):
+        some = slice(start, start + _TURNED)
+        columns[:, some] = rows.take(order[some], axis=0).T

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.gltf_parts import Channel, GltfParts, HandOver
-from curate.gltf_values import finite_floats, read_together
+from curate.gltf_values import read_together
 
 FPS = 24.0  # Blender's default scene, into which glTF is imported
 _NEAR_WHOLE = 1e-4  # frames this close to a whole one are that one: see render.blender.pose
@@ -79,32 +79,44 @@ def read_tracks(parts: GltfParts, clip: int) -> list[Tracks]:
     if (accessors.count[outputs] * accessors.components[outputs]).sum() > _NUMBERS_MAX:
         raise HandOver("a clip has very many keys")
     seen: set[tuple[int, str]] = set()
-    alike: dict[tuple[object, ...], list[Channel]] = {}
+    chosen: list[Channel] = []
     for channel in channels:
         if (channel.node, channel.path) in seen:
             continue
         seen.add((channel.node, channel.path))
         if channel.node >= len(parts.nodes.mesh):
             raise HandOver("an animation points at a node that is not there")
+        chosen.append(channel)
+    keys = _read_keys(parts, sorted({channel.input for channel in chosen}))
+    alike: dict[tuple[object, ...], list[Channel]] = {}
+    for channel in chosen:
         length = int(accessors.count[channel.output]) if channel.path == "weights" else 0
-        key = (channel.input, channel.path, channel.interpolation, length)
+        key = (id(keys[channel.input]), channel.path, channel.interpolation, length)
         alike.setdefault(key, []).append(channel)
-    keys: dict[int, _Keys] = {}
-    found = []
-    for some in alike.values():
-        index = some[0].input
-        if index not in keys:
-            keys[index] = _read_keys(parts, index)
-        found.append(_read_alike(parts, some, keys[index]))
+    return [_read_alike(parts, some, keys[some[0].input]) for some in alike.values()]
+
+
+def _read_keys(parts: GltfParts, inputs: list[int]) -> dict[int, _Keys]:
+    """Read when the keys of samplers stand. Those at the same times get the same object."""
+    found: dict[int, _Keys] = {}
+    known: dict[bytes, _Keys] = {}
+    counts = parts.accessors.count[inputs]
+    for count in np.unique(counts).tolist():
+        some = np.array(inputs, np.int64)[counts == count]
+        frames = (read_together(parts, some, 1)[..., 0] * FPS).astype(np.float32)
+        for index, row in zip(some.tolist(), frames, strict=True):
+            name = row.tobytes()
+            if name not in known:
+                known[name] = _merged(row)
+            found[index] = known[name]
     return found
 
 
-def _read_keys(parts: GltfParts, index: int) -> _Keys:
-    """Read when keys stand. Of several at the same time the first's time and the last's value hold.
+def _merged(frames: np.ndarray) -> _Keys:
+    """Of several keys at the same time the first's time and the last's value hold.
 
     The same means within a hundredth of a frame; a whole frame is preferred to the first's time.
     """
-    frames = (finite_floats(parts, index, 1)[:, 0] * FPS).astype(np.float32)
     steps = np.diff(frames)
     if not len(frames) or (steps < 0).any():
         raise HandOver("keyframe times are missing or out of order")
@@ -162,9 +174,22 @@ def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
     return slopes
 
 
-def sample(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
-    """Sample tracks at frames (k,): values (g, k, c); rotations are not normalised."""
-    before, after, share = _place(tracks.frames, frames.astype(np.float64))
+_Place = tuple[np.ndarray, np.ndarray, np.ndarray]  # keys before and after, share between them
+
+
+def sample_all(tracks: list[Tracks], frames: np.ndarray) -> list[np.ndarray]:
+    """Sample tracks at frames (k,): values (g, k, c) of each; rotations are not normalised."""
+    places: dict[int, _Place] = {}  # tracks often share their keys
+    found: list[np.ndarray] = []
+    for group in tracks:
+        if id(group.frames) not in places:
+            places[id(group.frames)] = _place(group.frames, frames.astype(np.float64))
+        found.append(_sample(group, places[id(group.frames)]))
+    return found
+
+
+def _sample(tracks: Tracks, place: _Place) -> np.ndarray:
+    before, after, share = place
     low = tracks.values[:, before]
     if tracks.stepped or len(tracks.frames) == 1:
         return low
@@ -183,7 +208,7 @@ def sample(tracks: Tracks, frames: np.ndarray) -> np.ndarray:
     return low + (high - low) * s
 
 
-def _place(keys: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _place(keys: np.ndarray, frames: np.ndarray) -> _Place:
     """Find the keys before and after each frame, and how far between them it lies."""
     after = np.searchsorted(keys, frames + _NEAR_KEY, side="right")
     before = np.clip(after - 1, 0, len(keys) - 1)

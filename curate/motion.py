@@ -123,6 +123,7 @@ def busiest_window(points: Positions, times_s: np.ndarray, length_s: float) -> t
         Start and stop in seconds. Path length is spread evenly within each coarse step; of equal
         windows the earliest wins.
     """
+    points = points.astype(np.float64)
     local = points - points.mean(axis=1, keepdims=True)
     whole = np.linalg.norm(np.diff(points.mean(axis=1), axis=0), axis=-1)
     steps = lengths(np.diff(local, axis=0)).mean(axis=1) + whole

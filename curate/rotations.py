@@ -15,18 +15,22 @@ def normalised(quaternions: np.ndarray) -> np.ndarray:
 
 def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Build matrices (..., 4, 4) from (..., 3), (..., 4) of any length, and (..., 3)."""
-    x, y, z, w = np.moveaxis(normalised(rotation), -1, 0)
-    sx, sy, sz = np.moveaxis(scale, -1, 0)
+    unit = np.ascontiguousarray(np.moveaxis(normalised(rotation), -1, 0))
+    x, y, z, w = unit
+    x2, y2, z2 = 2 * unit[:3]
+    xx, yy, zz, xy, xz, yz = x * x2, y * y2, z * z2, x * y2, x * z2, y * z2
+    wx, wy, wz = w * x2, w * y2, w * z2
+    sx, sy, sz = np.ascontiguousarray(np.moveaxis(scale, -1, 0))
     found = np.zeros((*translation.shape[:-1], 4, 4))
-    found[..., 0, 0] = (1 - 2 * (y * y + z * z)) * sx
-    found[..., 1, 0] = 2 * (x * y + z * w) * sx
-    found[..., 2, 0] = 2 * (x * z - y * w) * sx
-    found[..., 0, 1] = 2 * (x * y - z * w) * sy
-    found[..., 1, 1] = (1 - 2 * (x * x + z * z)) * sy
-    found[..., 2, 1] = 2 * (y * z + x * w) * sy
-    found[..., 0, 2] = 2 * (x * z + y * w) * sz
-    found[..., 1, 2] = 2 * (y * z - x * w) * sz
-    found[..., 2, 2] = (1 - 2 * (x * x + y * y)) * sz
+    found[..., 0, 0] = (1 - (yy + zz)) * sx
+    found[..., 1, 0] = (xy + wz) * sx
+    found[..., 2, 0] = (xz - wy) * sx
+    found[..., 0, 1] = (xy - wz) * sy
+    found[..., 1, 1] = (1 - (xx + zz)) * sy
+    found[..., 2, 1] = (yz + wx) * sy
+    found[..., 0, 2] = (xz + wy) * sz
+    found[..., 1, 2] = (yz - wx) * sz
+    found[..., 2, 2] = (1 - (xx + yy)) * sz
     found[..., :3, 3] = translation
     found[..., 3, 3] = 1.0
     return found

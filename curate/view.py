@@ -19,7 +19,6 @@ from curate.sketch import geometry_sketch
 from curate.sources import Source
 from render.runner import BlenderFault
 from render.session import BlenderSession, OpenedAsset, Unusable
-from render.visible import every_nth
 from shards.errors import AssetError
 
 _RGBA_BYTES = 4  # what decoding makes of a pixel
@@ -30,7 +29,8 @@ class Poses:
     """The evaluated geometry of a clip at given times; see ``render.session.Probe``.
 
     Attributes:
-        points: (k, n, 3) float64 vertices, z up, asset units; every i-th one of a large mesh.
+        points: (k, n, 3) vertices, z up, asset units; of a large mesh those that
+            ``render.visible.thinned`` chooses by the surface they stand for.
         extremes: finds the outermost vertices of the whole mesh, (k, d, 3); what ``points`` holds
             already may be missing. Asked only for clips that pass the rules: it costs more than
             the poses.
@@ -163,7 +163,8 @@ class AssetView:
             except HandOver:
                 pass
         self.open()
-        probe = self._session.probe(clip_index, times_s, vertices_max, points_max)
+        picks = None if self._scene is None else self._scene.picks(points_max)
+        probe = self._session.probe(clip_index, times_s, vertices_max, points_max, picks)
         if isinstance(probe, Unusable):
             return probe
         return Poses(probe.points, lambda: probe.extremes, probe.vertices, probe.triangles)
@@ -195,10 +196,10 @@ class AssetView:
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
     ) -> Poses:
-        points = scene.points(clip_index, times_s, points_max).astype(np.float64, order="C")
+        points = scene.points(clip_index, times_s, points_max)
 
         def extremes() -> np.ndarray:
-            if every_nth(scene.vertices, points_max) == 1:
+            if scene.vertices <= points_max:
                 return points[:, :0]  # nothing is left out
             return scene.extremes(clip_index, times_s).astype(np.float64)
 

@@ -22,6 +22,7 @@ from render.paths import Frame, Views, image_times, views
 from render.qa import Evidence
 from render.runner import BlenderProcess
 from render.surface import Surface
+from render.visible import Picks
 from shards.sample import Frames
 from shards.seeding import ClipAddress
 
@@ -77,8 +78,8 @@ class Probe:
     """The evaluated geometry of a clip at given times.
 
     Attributes:
-        points: (k, n, 3) float64 vertices, z up, asset units; every i-th one where the mesh is
-            large; the box corners where ``same_topology`` is false.
+        points: (k, n, 3) float64 vertices, z up, asset units; where the mesh is large those that
+            ``render.visible.thinned`` chooses; the box corners where ``same_topology`` is false.
         extremes: (k, d, 3) float64, the outermost vertices of the whole mesh.
         vertices, triangles: counts of the whole evaluated geometry.
         same_topology: whether ``points[:, i]`` is the same vertex at every time.
@@ -168,9 +169,18 @@ class BlenderSession:
             )  # fmt: skip
 
     def probe(
-        self, clip_index: int, times_s: np.ndarray, vertices_max: int, points_max: int
+        self,
+        clip_index: int,
+        times_s: np.ndarray,
+        vertices_max: int,
+        points_max: int,
+        picks: Picks | None = None,
     ) -> Probe | Unusable:
-        """Evaluate a clip's vertices at times (seconds from its start)."""
+        """Evaluate a clip's vertices at times (seconds from its start).
+
+        Of more than ``points_max`` vertices, ``picks`` are measured; without it, Blender chooses
+        by the same rule.
+        """
         out = self.process.scratch / "probe.npz"
         answer = self._call(
             {
@@ -180,6 +190,8 @@ class BlenderSession:
                 "out": str(out),
                 "vertices_max": vertices_max,
                 "points_max": points_max,
+                "picks": None if picks is None else picks.indices.tolist(),
+                "picked_of": None if picks is None else picks.vertices,
             },
             self.limits.probe_timeout_s,
         )

@@ -54,6 +54,7 @@ class Server:
 
         self.tell = tell
         self.stage: Stage | None = None
+        self.areas: Any = None  # of the asset's vertices at rest, once asked for
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request; any exception becomes an answer."""
@@ -78,7 +79,7 @@ class Server:
         from render.blender.pose import Stage, geometry
         from render.blender.still import aims
 
-        self.stage = None
+        self.stage = self.areas = None
         asset = load(request["path"], request["format"], request["clip_durations_s"])
         self.stage = Stage(asset, request["format"])
         clips = [
@@ -122,16 +123,18 @@ class Server:
     def do_probe(self, request: dict[str, Any]) -> dict[str, Any]:
         """Evaluate a clip at given times and write what was found as one .npz.
 
-        ``points`` (k, n, 3) are the vertices, thinned to at most ``points_max``; where the
-        topology changes over time they are the box corners instead and ``same_topology`` is
-        false. ``extremes`` (k, d, 3) are the outermost vertices, none left out.
+        ``points`` (k, n, 3) are the vertices, of more than ``points_max`` the ``picks`` or those
+        that ``render.visible.thinned`` chooses; where the topology changes over time they are the
+        box corners instead and ``same_topology`` is false. ``extremes`` (k, d, 3) are the
+        outermost vertices, none left out.
         """
         import numpy as np
 
         from render.blender.pose import geometry
-        from render.visible import every_nth, outermost
+        from render.visible import outermost, thinned
 
         assert self.stage is not None
+        picks, of = self._picks(request)
         poses: list[np.ndarray] = []
         extremes: list[np.ndarray] = []
         counts: list[int] = []
@@ -142,9 +145,9 @@ class Server:
             counts.append(len(points))
             if len(points) == 0 or len(points) > request["vertices_max"]:
                 return {"vertices": len(points), "triangles": triangles, "usable": False}
-            poses.append(
-                points[:: every_nth(len(points), request["points_max"])].astype(np.float32)
-            )
+            if len(points) != of:  # not the mesh that was at rest
+                picks, of = thinned(np.ones(len(points)), request["points_max"]), len(points)
+            poses.append(points[picks].astype(np.float32))
             extremes.append(outermost(points) if request.get("outline", True) else points[:1])
         same = len(set(counts)) == 1
         if not same:
@@ -156,6 +159,21 @@ class Server:
             "same_topology": same,
             "usable": True,
         }
+
+    def _picks(self, request: dict[str, Any]) -> tuple[Any, int]:
+        """Choose the vertices that are measured: indices, ascending, and out of how many."""
+        import numpy as np
+
+        from render.blender.pose import areas
+        from render.visible import thinned
+
+        if request.get("picks") is not None:
+            return np.array(request["picks"], np.int64), request["picked_of"]
+        if self.areas is None:
+            assert self.stage is not None
+            self.stage.rest()
+            self.areas = areas()
+        return thinned(self.areas, request["points_max"]), len(self.areas)
 
     def do_render(self, request: dict[str, Any]) -> dict[str, Any]:
         """Render the listed images, each at its own time and camera, to EXR files.

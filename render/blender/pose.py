@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 
 from render.blender.load import Asset, Binding, Clip, curves_of
+from render.visible import vertex_areas
 
 _POSE_CHANNEL = re.compile(r'pose\.bones\["(?P<bone>(?:[^"\\]|\\.)*)"\]\.(?P<channel>\w+)$')
 _IDENTITY = {
@@ -44,11 +45,7 @@ class Stage:
         clip = self.asset.clips[index]
         if self._playing == index:
             return clip
-        for owner in _animated():
-            owner.animation_data.action = None
-            owner.animation_data.use_nla = False
-        for path, owner, value in self._rest:
-            _write_value(owner, path, value)
+        self.rest()
         for binding in clip.bindings:
             data = binding.owner.animation_data or binding.owner.animation_data_create()
             data.action = binding.action
@@ -56,6 +53,15 @@ class Stage:
                 data.action_slot = binding.slot
         self._playing = index
         return clip
+
+    def rest(self) -> None:
+        """Let nothing move anything, and put everything where the file has it."""
+        for owner in _animated():
+            owner.animation_data.action = None
+            owner.animation_data.use_nla = False
+        for path, owner, value in self._rest:
+            _write_value(owner, path, value)
+        self._playing = None
 
     def seek(self, index: int, time_s: float) -> None:
         """Go to a time of a clip, in seconds from its start, exact between frames."""
@@ -149,6 +155,30 @@ def geometry() -> tuple[np.ndarray, int]:
         triangles += sum_triangles(mesh)
         source.to_mesh_clear()
     return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles
+
+
+def areas() -> np.ndarray:
+    """Tell how much surface each visible vertex stands for, in the order of ``geometry``.
+
+    Returns:
+        float64 (n,), at the current frame's sizes. A mesh whose vertices modifiers only move is
+        taken before they do, so that no pose counts.
+    """
+    found: list[np.ndarray] = []
+    for _, source, matrix in shown_instances():
+        mesh = mesh_of(source)
+        if mesh is None:
+            continue
+        stored = source.original.data
+        same = source.type == "MESH" and len(stored.vertices) == len(mesh.vertices)
+        local = np.empty(len(mesh.vertices) * 3, np.float32)
+        (stored if same else mesh).vertices.foreach_get("co", local)
+        corners = np.empty(len(mesh.loop_triangles) * 3, np.int32)
+        mesh.loop_triangles.foreach_get("vertices", corners)
+        growth = abs(np.linalg.det(matrix[:3, :3])) ** (2 / 3)
+        found.append(vertex_areas(local.reshape(-1, 3), corners.reshape(-1, 3)) * growth)
+        source.to_mesh_clear()
+    return np.concatenate(found) if found else np.zeros(0)
 
 
 def sum_triangles(mesh: Any) -> int:

@@ -32,6 +32,7 @@ from render.config import LimitConfig
 from render.paths import sample_times
 from render.runner import BlenderProcess
 from render.session import BlenderSession, Probe
+from render.visible import Picks
 from shards.errors import AssetError
 from tests.bench.harness import arguments, report
 
@@ -139,16 +140,17 @@ def _compare(path: Path, session: BlenderSession) -> _Tally:
     tally.blender_s = _blender_cpu_s(session) - started
     points_max = _GEOMETRY.probe_points_max
     whole = GltfScene(inspection.parts)  # a scene prepares its vertices for one number of them
-    for clip in clips:
-        times_s = sample_times(0.0, clip.duration_s, _FRAMES)
+    times = [sample_times(0.0, clip.duration_s, _FRAMES) for clip in clips]
+    for clip, times_s in zip(clips, times, strict=True):  # one after the other, as a build does
         started = time.process_time()
-        points = scene.points(clip.index, times_s, points_max).astype(np.float64, order="C")
+        points = scene.points(clip.index, times_s, points_max)
         tally.numpy_s += time.process_time() - started
         started = time.process_time()
         measure(points)
         tally.motion_s += time.process_time() - started
+    for clip, times_s in zip(clips, times, strict=True):
         started = _blender_cpu_s(session)
-        _pose_in_blender(session, clip.index, times_s)
+        _pose_in_blender(session, clip.index, times_s, scene.picks(points_max))
         tally.blender_s += _blender_cpu_s(session) - started
         theirs = session.probe(clip.index, times_s, _ALL, _ALL)
         assert isinstance(theirs, Probe)
@@ -175,11 +177,12 @@ def _cpu_s(process: psutil.Process) -> float:
     return times.user + times.system
 
 
-def _pose_in_blender(session: BlenderSession, clip: int, times_s: np.ndarray) -> None:
+def _pose_in_blender(session: BlenderSession, clip: int, times_s: np.ndarray, picks: Picks) -> None:
     out = session.process.scratch / "bench.npz"
     request = {
         "op": "probe", "clip": clip, "times_s": times_s.tolist(), "out": str(out),
         "vertices_max": _ALL, "points_max": _GEOMETRY.probe_points_max, "outline": False,
+        "picks": picks.indices.tolist(), "picked_of": picks.vertices,
     }  # fmt: skip
     session.process.call(request, LimitConfig().probe_timeout_s)
     with np.load(out) as arrays:

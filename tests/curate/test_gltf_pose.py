@@ -9,9 +9,10 @@ import pytest
 from curate.gltf_parts import HandOver
 from curate.gltf_pose import GltfScene
 from curate.inspect import inspect_file
+from curate.motion import own_size
 from render.config import LimitConfig
 from render.runner import BlenderProcess, WorkerConfig
-from render.session import BlenderSession
+from render.session import BlenderSession, Probe
 from tests.curate.agreement import compare
 from tests.curate.gltf_zoo import ZOO, build
 
@@ -50,8 +51,10 @@ def test_the_outermost_vertices_bound_all(name: str, tmp_path: Path) -> None:
     points, extremes = scene.points(0, times_s, 1000), scene.extremes(0, times_s)
     np.testing.assert_allclose(extremes.min(axis=1), points.min(axis=1), atol=1e-5)
     np.testing.assert_allclose(extremes.max(axis=1), points.max(axis=1), atol=1e-5)
-    every_third = scene.points(0, times_s, -(-scene.vertices // 3))
-    np.testing.assert_allclose(every_third, points[:, ::3], atol=1e-5)
+    few = max(scene.vertices // 3, 1)
+    chosen = scene.picks(few).indices
+    assert len(chosen) == few
+    np.testing.assert_allclose(scene.points(0, times_s, few), points[:, chosen], atol=1e-5)
 
 
 def test_what_is_not_followed_is_handed_over(tmp_path: Path) -> None:
@@ -72,3 +75,25 @@ def test_poses_of_real_assets_are_those_of_blender(assets_dir: Path) -> None:
     assert len(found) > len(_REAL)
     wrong = [clip for clip in found if clip.error >= _ERROR_MAX]
     assert not wrong
+
+
+@pytest.mark.blender
+@pytest.mark.parametrize("name", ZOO)
+def test_blender_thins_to_the_same_vertices(
+    name: str, folder: Path, session: BlenderSession
+) -> None:
+    path = build(name, folder)
+    inspection = inspect_file(path)
+    assert inspection.parts is not None
+    assert inspection.clips is not None
+    scene, times_s = GltfScene(inspection.parts), np.array([0.0, 0.5])
+    if scene.vertices < 4:
+        return
+    few = scene.vertices // 2
+    session.open(path, inspection.format, [clip.duration_s for clip in inspection.clips])
+    ours = scene.points(0, times_s, few)
+    assert ours.shape[1] == few
+    for picks in (None, scene.picks(few)):
+        theirs = session.probe(0, times_s, 10_000, few, picks)
+        assert isinstance(theirs, Probe)
+        np.testing.assert_allclose(theirs.points, ours, atol=1e-3 * own_size(theirs.points))

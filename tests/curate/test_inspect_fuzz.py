@@ -76,7 +76,7 @@ def _pose(parts: GltfParts, clips: int) -> None:
         for clip in range(min(clips, 3)):
             if scene.vertices:
                 points = scene.points(clip, np.array([0.0, 0.3, 1.1]), 1000)
-                assert points.shape == (3, -(-scene.vertices // -(-scene.vertices // 1000)), 3)
+                assert points.shape == (3, min(scene.vertices, 1000), 3)
     except HandOver as reason:
         str(reason).encode()
 
