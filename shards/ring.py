@@ -44,12 +44,12 @@ class Ring:
         self._memory = BufferWrapper(slots * self.slot_bytes)
         self._owners: Any = context.RawArray(ctypes.c_int64, slots)  # process id; 0 is free
         self._lock = context.Lock()
-        self._had: set[int] = set()  # by this process
+        self._had: dict[int, set[int]] = {}  # process id -> slots; what is forked inherits it
         _rings[self.token] = self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a worker that was spawned."""
-        self.__dict__.update(state | {"_had": set()})
+        self.__dict__.update(state)
         _rings[self.token] = self
 
     def take(self) -> int | None:
@@ -61,12 +61,13 @@ class Ring:
         if not self._lock.acquire(timeout=_LOCK_TIMEOUT_S):
             return None
         try:
-            slots = sorted(range(self.slots), key=lambda slot: slot not in self._had)
+            had = self._had.setdefault(os.getpid(), set())
+            slots = sorted(range(self.slots), key=lambda slot: slot not in had)
             for alive in (lambda pid: pid != 0, _is_alive):
                 for slot in slots:
                     if not alive(self._owners[slot]):
                         self._owners[slot] = os.getpid()
-                        self._had.add(slot)
+                        had.add(slot)
                         return slot
             return None
         finally:

@@ -1,4 +1,5 @@
 import gc
+import multiprocessing
 import os
 import pickle
 from pathlib import Path
@@ -91,6 +92,32 @@ def test_slots_of_dead_processes_are_taken_again() -> None:
     assert [ring.take(), ring.take(), ring.take()] == [0, 1, None]
     ring._owners[1] = 2**22 + 5  # beyond the kernel's largest process id
     assert ring.take() == 1
+
+
+def _takes(ring: Ring, pipe: Any) -> None:
+    for _ in range(2):
+        slot = ring.take()
+        assert slot is not None
+        ring.free(slot)
+        pipe.send(slot)
+        pipe.recv()
+
+
+def test_a_worker_takes_slots_again_that_it_had_before() -> None:
+    """The kernel maps a slot's pages into a process at their first use, which costs much."""
+    context = multiprocessing.get_context("fork")
+    ring = Ring(3, 10, context)
+    here, there = context.Pipe()
+    assert ring.take() == 0
+    worker = context.Process(target=_takes, args=(ring, there))
+    worker.start()
+    assert here.recv() == 1
+    ring.free(0)
+    here.send(None)
+    assert here.recv() == 1  # though 0 is free as well
+    here.send(None)
+    worker.join()
+    assert worker.exitcode == 0
 
 
 def test_a_lost_ring_is_named() -> None:
