@@ -1,7 +1,10 @@
 """The command line's root: one small app per stage, and the verbs that span stages."""
 
 import sys
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import typer
 
 from curate import cli as curate_cli
@@ -9,6 +12,7 @@ from curate import cli_ledger, cli_report, cli_sources
 from shards import cli as shards_cli
 from shards.errors import ConfigError, Orbit4dError, RunError
 from train import cli as train_cli
+from train import cli_latents, cli_sample
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +29,21 @@ app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_ledger.app, name="curate")
 app.add_typer(shards_cli.app, name="shards")
 app.add_typer(train_cli.app, name="train")
+assert cli_latents.app is train_cli.app  # its commands are there once it is imported
+
+
+def _render_asset(
+    asset: Path, clip_index: int, orbit: dict[str, Any], size_px: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Render what ``train sample --asset`` conditions on; training itself knows no renderer."""
+    from curate.conditions import OrbitCameras, render_conditions
+
+    names = ("frames", "fov_deg", "elevation_deg", "distance")
+    cameras = OrbitCameras(size_px=size_px, **{name: orbit[name] for name in names})
+    return render_conditions(asset, clip_index, cameras)
+
+
+cli_sample.renderers.append(_render_asset)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Commands about training: ``orbit4d train fit|sample``."""
+"""Commands about training: ``orbit4d train fit``; others are in ``train.cli_*``."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from rich.progress import (
 from shards.errors import Orbit4dError
 from train.presets import preset
 from train.report import StepReport
-from train.run import FitFolder, Plan, plan_fit
+from train.run import Plan, plan_fit
 
 _LINE_EVERY_S = 15.0
 
@@ -42,6 +42,10 @@ def fit_command(
     data: Data,
     out: Annotated[Path, typer.Option("--out", metavar="FIT", help="Folder of this training run.")],
     preset_name: Annotated[str, typer.Option("--preset", help="Which run.")] = "tiny",
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", metavar="FIT", help="Start from a model of frozen orbits."),
+    ] = None,
     sets: Sets = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="RUN is still being built: new shards join each epoch.")
@@ -50,50 +54,24 @@ def fit_command(
 ) -> None:
     """Train a model, or go on where an earlier call of the same command stopped.
 
+    In two stages, as published: --preset tiny_base on frozen orbits first, then --preset tiny
+    --base FIT on moving ones. Sampling with w2 > 0 guides away from that base.
+
     With --follow the clips held out are drawn among those that are there at the first call, and all
     that are finished later are trained on.
 
     Watch it with: tensorboard --logdir FIT/logs
     """
     try:
-        plan = plan_fit(preset(preset_name, sets or ()), data, out, follow=follow)
+        settings = [*(sets or ()), *([f"base={base}"] if base else [])]
+        plan = plan_fit(preset(preset_name, settings), data, out, follow=follow)
         _print_plan(plan, out)
         if dry_run:
             typer.echo(json.dumps(plan.config.model_dump(mode="json"), indent=2))
         elif not plan.finished:
             _fit(plan, data, out)
     except Orbit4dError as error:
-        _fail(error)
-
-
-@app.command(
-    "sample", epilog="Example: orbit4d train sample --fit out/fit1 --data out/run1 --out out/orbits"
-)
-def sample_command(
-    fit: Annotated[Path, typer.Option("--fit", metavar="FIT", help="Folder that fit wrote.")],
-    data: Data,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where videos go.")],
-    sets: Sets = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Samples of every clip that are scored.")] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and plan.")] = False,
-) -> None:
-    """Generate the orbits of the held-out clips from their first image, cameras and m.
-
-    Writes a video per clip (true orbit left, generated right), contact.png and psnr.json, and
-    prints the PSNR beside that of repeating the input image. --set changes how to sample, for
-    example --set steps=20.
-    """
-    try:
-        from train.config import SampleConfig
-
-        config, _ = FitFolder(fit).read()
-        settings = SampleConfig.build(config.sample.model_dump(mode="json"), sets or ())
-        if dry_run:
-            typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
-            return
-        _sample(fit, data, out, settings, seeds)
-    except Orbit4dError as error:
-        _fail(error)
+        fail(error)
 
 
 def _print_plan(plan: Plan, out: Path) -> None:
@@ -113,7 +91,7 @@ def _print_plan(plan: Plan, out: Path) -> None:
     )
 
 
-def _share_the_machine() -> None:
+def share_the_machine() -> None:
     """Let waiting threads sleep; call before torch loads.
 
     OpenMP's threads spin while they wait, which makes a step ten times slower where another process
@@ -123,7 +101,7 @@ def _share_the_machine() -> None:
 
 
 def _fit(plan: Plan, data: Path, out: Path) -> None:
-    _share_the_machine()
+    share_the_machine()
     columns = (
         TextColumn("train"),
         BarColumn(),
@@ -166,33 +144,12 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
     )
 
 
-def _sample(fit: Path, data: Path, out: Path, settings: object, seeds: int) -> None:
-    _share_the_machine()
-    from train.config import SampleConfig
-    from train.generate import generate_held_out
-
-    assert isinstance(settings, SampleConfig)
-    result = generate_held_out(fit, data, out, settings, seeds)
-    f, console = result.figures, _console()
-    console.print(
-        f"held-out clips: {f.clips}, seeds: {f.seeds}, model after step {result.step}\n"
-        f"  sampled orbit      PSNR {f.model_psnr_db:.2f} dB, spread over clips "
-        f"{f.model_over_clips_db:.2f}, over seeds {f.model_over_seeds_db:.2f}\n"
-        f"  repeat the input   PSNR {f.repeat_psnr_db:.2f} dB, spread over clips "
-        f"{f.repeat_over_clips_db:.2f}\n"
-        f"  gain               {f.gain_db:+.2f} dB, spread over clips {f.gain_over_clips_db:.2f}; "
-        f"better on {f.wins} of {f.clips} clips\n"
-        f"{result.contact_sheet}\n{result.document}",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
 def _console() -> Console:
     return Console()
 
 
-def _fail(error: Orbit4dError) -> NoReturn:
+def fail(error: Orbit4dError) -> NoReturn:
+    """Say what is wrong and end the command."""
     Console(stderr=True).print(
         f"[red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True
     )

@@ -40,6 +40,53 @@ def write_mp4(path: Path, frames: Frames, fps: int) -> None:
     publish(temporary, path)
 
 
+def write_gif(path: Path, frames: Frames, fps: int) -> None:
+    """Write an endless GIF; equal frames stay apart."""
+    images = [Image.fromarray(frame) for frame in frames]
+    temporary = temporary_for(path)
+    images[0].save(
+        temporary,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        disposal=1,
+        optimize=False,
+    )
+    publish(temporary, path)
+
+
+def write_png(folder: Path, frames: Frames) -> None:
+    """Write ``000.png``, ``001.png``, ... into a folder that is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, frame in enumerate(frames):
+        path = folder / f"{number:03d}.png"
+        temporary = temporary_for(path)
+        Image.fromarray(frame).save(temporary, format="PNG")
+        publish(temporary, path)
+
+
+def strips(rows: Sequence[tuple[str, Frames]], azimuth_deg: Sequence[float]) -> Image.Image:
+    """Draw one row of evenly spread frames per clip, with its name and the azimuths above."""
+    t = len(azimuth_deg)
+    picks = sorted({round(i * t / min(8, t)) for i in range(min(8, t))})
+    step, row_height = _TILE_PX + _GAP_PX, _TILE_PX + _LABEL_PX
+    size = (_GAP_PX + step * len(picks), _LABEL_PX + row_height * len(rows))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, frame in enumerate(picks):
+        left = _GAP_PX + column * step
+        pen.text((left, 2), f"{azimuth_deg[frame]:.0f}°", "dimgrey", font)
+        for number, (_, frames) in enumerate(rows):
+            tile = Image.fromarray(frames[frame])
+            tile = tile.resize((_TILE_PX, _TILE_PX), Image.Resampling.BICUBIC)
+            sheet.paste(tile, (left, _LABEL_PX + number * row_height))
+    for number, (name, _) in enumerate(rows):
+        pen.text((_GAP_PX, _LABEL_PX + number * row_height + _TILE_PX), name, "black", font)
+    return sheet
+
+
 def contact_sheet(
     rows: Sequence[tuple[str, Frames, Frames]], azimuth_deg: Sequence[float], views: int = 6
 ) -> Image.Image:

@@ -5,6 +5,7 @@ here loads torch, so that plans and "already done" need not wait for it.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from train.config import TrainConfig
 from train.split import Split, split_clips
 
 RUN_SCHEMA = 1
+_LOOKED_AT = 8  # clips whose cameras are compared
 # May differ between the calls that make up one run; everything else decides what is learnt.
 _FREE = ("device", "time_budget_s", "log_every_steps", "checkpoint", "sample")
 
@@ -56,6 +58,18 @@ class FitFolder:
     def followed(self) -> bool:
         """Say whether a RUN that was still being built was trained on, of a folder with a run."""
         return json.loads(self.document.read_bytes())["data_sha256"] == ""
+
+    def orbit(self) -> dict[str, Any]:
+        """Read the cameras that the model was trained with; see ``orbit_of``.
+
+        Raises:
+            RunError: if the folder holds no training run, or one of before they were noted.
+        """
+        self.read()
+        document = json.loads(self.document.read_bytes())
+        if "orbit" not in document:
+            raise RunError(f"{self.document}: names no cameras; call orbit4d train fit once more")
+        return document["orbit"]
 
     def read(self) -> tuple[TrainConfig, Split]:
         """Read what was trained on what.
@@ -154,6 +168,27 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def orbit_of(data: Path, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Describe the cameras of the first clips, for sampling without the data.
+
+    ``distance`` is none where it differs between clips.
+    """
+    reader = SampleReader(data, follow=True)
+    numbers = {key: number for number, key in enumerate(reader.column("key"))}
+    metas = [reader.read(numbers[key])[0] for key in keys[:_LOOKED_AT]]
+    views = [meta.sequences["orbit"] for meta in metas]
+    first = views[0]
+    distances = {round(math.dist((0, 0, 0), [row[3] for row in v.c2w[0][:3]]), 6) for v in views}
+    return {
+        "frames": first.frames,
+        "fov_deg": math.degrees(2 * math.atan(first.width / 2 / first.K[0][0][0])),
+        "azimuth_deg": first.azimuth_deg,
+        "elevation_deg": first.elevation_deg[0],
+        "distance": distances.pop() if len(distances) == 1 else None,
+        "c2w": first.c2w,
+    }
+
+
 def write_document(plan: Plan, data: Path, out: Path) -> None:
     """Write ``run.json``."""
     document = {
@@ -164,6 +199,7 @@ def write_document(plan: Plan, data: Path, out: Path) -> None:
         "samples": index.head(data).get("samples"),
         "train_keys": plan.split.train,
         "held_out_keys": plan.split.held_out,
+        "orbit": orbit_of(data, plan.split.train),
         "versions": {name: version(name) for name in ("orbit4d", "torch", "numpy")},
     }
     write_atomic(out / "run.json", dump_json(document))

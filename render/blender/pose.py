@@ -64,7 +64,12 @@ class Stage:
         self._playing = None
 
     def seek(self, index: int, time_s: float) -> None:
-        """Go to a time of a clip, in seconds from its start, exact between frames."""
+        """Go to a time of a clip, in seconds from its start, exact between frames.
+
+        Clip -1 is the asset as the file states it, for files without clips.
+        """
+        if index < 0:
+            return
         clip = self.play(index)
         frame = clip.start_frame + time_s * self.asset.fps
         nearest = round(frame)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from train import cli_latents, cli_sample  # noqa: F401
 from train.cli import app
 
 SMALL = [

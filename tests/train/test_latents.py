@@ -14,6 +14,7 @@ from shards.read import SampleReader
 from shards.tombstones import add_tombstones
 from tests.make_shards import make_run
 from tests.train.small import CONFIG, random_batch
+from tests.train.test_cli import call
 from train.autoencoder import AutoencoderConfig, train_autoencoder
 from train.config import DataConfig, LatentConfig, TrainConfig
 from train.data import open_clips, stacked
@@ -170,3 +171,24 @@ def test_channels_that_do_not_fit_are_named(latent_config: TrainConfig) -> None:
     model = latent_config.model.model_copy(update={"space_channels": 3})
     with pytest.raises(ConfigError, match=r"has 4 channels, model\.space_channels is 3"):
         Trainer(latent_config.model_copy(update={"model": model}), CPU)
+
+
+def test_the_commands_make_an_autoencoder_and_encode_with_it(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    vae, encoded = tmp_path / "vae", tmp_path / "encoded"
+    sets = ["size=16", "channels=[8,16]", "norm_groups=4", "steps=2", "batch=4"]
+    words = ["autoencoder", "--data", tiny_run, "--out", vae]
+    shown = call(*words, *(word for setting in sets for word in ("--set", setting)))
+    assert shown.startswith("0 done: L1 ")
+    assert call(*words).startswith(f"1 error: {vae}: exists already")
+    words = ["encode", "--data", tiny_run, "--autoencoder", vae, "--size", "16", "--out", encoded]
+    assert call(*words).startswith("0 encoded 12 samples (0.2 MB), 0 were there")
+    assert call(*words).startswith("0 encoded 0 samples (0.0 MB), 12 were there")
+    fit_words = ["fit", "--data", encoded, "--out", tmp_path / "fit", "--preset", "tiny"]
+    settings = ["steps=2", "batch=2", "data.size=16", "data.frames=3", "model.space_channels=4"]
+    settings += [f"latents.autoencoder={vae}", "model.patch=1", "sample.steps=2"]
+    shown = call(*fit_words, *(word for setting in settings for word in ("--set", setting)))
+    assert "done: step 2 of 2" in shown
+    shown = call("sample", "--fit", tmp_path / "fit", "--data", encoded, "--out", tmp_path / "o")
+    assert shown.startswith("0 held-out clips: 2")
