@@ -93,20 +93,20 @@ class Collector:
         """Take what earlier runs finished; return the assets that are left to work on.
 
         What is staged is a newer word than the ledger's: it goes first. A copy is left to work on
-        again where the clip that it repeats is not there any more.
+        again where the clip that it repeats, or what that is a copy of, is not there any more.
         """
         missing: list[Source] = []
-        kept: set[str] = set()
+        known: set[str] = set()  # clips that are kept, or copies of such
         for source in self._order:
             staged = self.run.staged_rows(source)
             rows = staged if staged is not None else self.run.settled_rows(source)
-            if rows is not None:
-                kept |= {clip_name(row) for row in rows if is_candidate(row)}
-            if rows is None or not _originals(rows) <= kept:
-                kept -= {clip_name(row) for row in rows or ()}
+            own = {clip_name(row) for row in rows or () if is_candidate(row)}
+            if rows is None or not _originals(rows) <= known | own:
                 self.run.reopen(source)
                 missing.append(self.run.barred(source))
-            elif staged is not None:
+                continue
+            known |= own | {clip_name(row) for row in rows if row["rule"] in RULES}
+            if staged is not None:
                 self.finished(source, staged)
             else:
                 self.settled(source, rows)

@@ -17,6 +17,7 @@ from shards.sample import sample_key
 Row = Mapping[str, Any]
 RULES = ("duplicate_bytes", "duplicate_geometry_and_clip", "duplicate_geometry")
 _LEVELS = ("nothing", "bytes", "clips", "geometry")  # of the setting; each includes those before
+_NO_SAMPLE = {"sample_key": "", "fingerprint": ""}
 _COPIES = {
     "bytes": ("the same files", "bytes"),
     "clips": ("the same motion, shape and colours", "asset sizes"),
@@ -51,13 +52,14 @@ class Seen:
         found: list[dict[str, Any]] = []
         for row in rows:
             judged = dict(row) | {"family": self.family}
-            if is_candidate(row):
+            is_copy = row.get("rule") in RULES  # said so before; of what, may have changed
+            if is_copy or is_candidate(row):
                 fields, decision = self.judge(row)
-                judged |= fields
-                if decision is None:
+                if decision is not None:
+                    judged |= fields | _NO_SAMPLE | rejection("curate", decision)
+                elif not is_copy:
+                    judged |= fields
                     self.keep(row)
-                else:
-                    judged |= {"sample_key": "", "fingerprint": ""} | rejection("curate", decision)
             found.append(judged)
         return found
 

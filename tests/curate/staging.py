@@ -1,7 +1,8 @@
 """Builds without Blender: input files that say in words what becomes of their clips.
 
-A file with the text ``kept rejected`` has two clips. ``work`` does what a worker does: it leaves a
-complete staging folder with real samples in it, made from the file's content and the settings.
+A file with the text ``kept rejected`` has two clips; those called ``kept=x`` are copies. ``work``
+does what a worker does: it leaves a complete staging folder with real samples in it, made from the
+file's content and the settings.
 """
 
 import contextlib
@@ -73,8 +74,11 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
         )
         return [base | refused]
     rows = [
-        base | {"clip_index": clip, "verdict": word, "rule": "" if word == "kept" else "a_rule"}
-        for clip, word in enumerate(source.file.read_text().split())
+        base
+        | {"clip_index": clip, "verdict": word, "rule": "" if word == "kept" else "a_rule"}
+        | ({"content": content} if content else {})
+        for clip, text in enumerate(source.file.read_text().split())
+        for word, _, content in [text.partition("=")]
     ]
     for row in rows:
         if row["verdict"] == "kept":
