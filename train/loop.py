@@ -129,6 +129,7 @@ class Trainer:
             lr=config.optim.lr,
             betas=config.optim.betas,
             weight_decay=config.optim.weight_decay,
+            fused=True,
         )
         self.done = 0
 
