@@ -4,6 +4,7 @@
 here loads torch, so that plans and "already done" need not wait for it.
 """
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from shards import index
-from shards.errors import RunError
+from shards.errors import RunError, SampleError
 from shards.files import dump_json, sha256_of, write_atomic
 from shards.read import SampleReader
+from shards.sample import SequenceMeta
 from train.config import TrainConfig
 from train.split import Split, split_clips
 
@@ -169,14 +171,25 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def orbit_of(data: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Describe the cameras of the first clips, for sampling without the data.
+    """Describe the cameras of the first intact clips, for sampling without the data.
 
     ``distance`` is none where it differs between clips.
+
+    Raises:
+        RunError: if no clip can be read.
     """
     reader = SampleReader(data, follow=True)
     numbers = {key: number for number, key in enumerate(reader.column("key"))}
-    metas = [reader.read(numbers[key])[0] for key in keys[:_LOOKED_AT]]
-    views = [meta.sequences["orbit"] for meta in metas]
+    views: list[SequenceMeta] = []
+    for key in keys:
+        with contextlib.suppress(SampleError):  # broken or taken down; the stream deals with it
+            views.append(reader.read(numbers[key])[0].sequences["orbit"])
+        if len(views) == _LOOKED_AT:
+            break
+    if not views:
+        raise RunError(
+            f"{data}: none of its {len(keys)} clips can be read; see: orbit4d shards check"
+        )
     first = views[0]
     distances = {round(math.dist((0, 0, 0), [row[3] for row in v.c2w[0][:3]]), 6) for v in views}
     return {

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 
 from shards.errors import ConfigError, RunError
+from shards.tombstones import add_tombstones
 from tests.make_shards import make_run
 from tests.train.small import CONFIG
 from train.presets import PRESETS, preset
-from train.run import FitFolder, Plan, plan_fit, write_document
+from train.run import FitFolder, Plan, orbit_of, plan_fit, write_document
 
 
 @pytest.fixture
@@ -54,6 +55,15 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no run.json, so nothing was trained"):
         FitFolder(tmp_path).read()
+
+
+def test_cameras_are_noted_from_clips_that_can_be_read(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", assets=1, clips=3)
+    keys = tuple(f"blob00-{clip:03d}" for clip in range(3))
+    add_tombstones(run, {"blob00-000": "asked to"})
+    assert orbit_of(run, keys)["frames"] == 6
+    with pytest.raises(RunError, match="none of its 1 clips can be read"):
+        orbit_of(run, keys[:1])
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

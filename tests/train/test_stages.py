@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from shards.errors import ConfigError, RunError
 from tests.train.small import CONFIG, random_batch
+from tests.train.test_cli import call
 from train.checkpoint import load_checkpoint
 from train.config import DropConfig, SampleConfig, TrainConfig
 from train.loop import Trainer, fit, start_weights
@@ -50,6 +51,23 @@ def test_the_4d_model_starts_from_the_base_and_keeps_it(
     kept, trained = load_file(folder.base), load_checkpoint(folder.checkpoints).ema
     assert all(averaged[name].equal(kept[name]) for name in averaged)
     assert not all(averaged[name].equal(trained[name]) for name in averaged)
+
+
+@pytest.mark.slow
+def test_the_command_takes_a_base(tiny_run: Path, tmp_path: Path) -> None:
+    sets = ["steps=1", "batch=2", "data.size=16", "data.frames=3", "sample.steps=1"]
+    words = [word for setting in sets for word in ("--set", setting)]
+    shown = call(
+        "fit", "--preset", "tiny_base", "--data", tiny_run, "--out", tmp_path / "a", *words
+    )
+    assert "done: step 1 of 1" in shown
+    words += ["--base", str(tmp_path / "a")]
+    shown = call("fit", "--preset", "tiny", "--data", tiny_run, "--out", tmp_path / "b", *words)
+    assert "done: step 1 of 1" in shown
+    words = ["--data", str(tiny_run), "--out", str(tmp_path / "c"), "--set", "w2=0.5"]
+    assert call("sample", "--fit", tmp_path / "b", *words).startswith("0 held-out clips: 2")
+    refused = call("sample", "--fit", tmp_path / "a", *words)
+    assert "w2 > 0 needs the frozen base model" in refused
 
 
 @pytest.mark.slow
