@@ -11,7 +11,7 @@ from curate import ledger
 from curate.asset import done_file, give_up, process
 from curate.clip import Job
 from curate.config import BuildConfig
-from curate.sources import Source, find_sources
+from curate.sources import About, Remote, Source, find_sources
 from render.runner import BlenderProcess
 from render.session import BlenderSession
 from tests.curate.gltf_builder import tiny
@@ -160,3 +160,41 @@ def test_a_broken_draco_stream_fails_with_its_name(tmp_path: Path, session: Blen
     (row,) = judged(source, tmp_path / "out", session)
     assert (row["verdict"], row["rule"]) == ("failed", "bad_draco")
     assert "Draco" in row["error"]
+
+
+@pytest.mark.parametrize(
+    ("about", "setting", "rule"),
+    [
+        (About(licence="by-nc"), "curate.rights.licences_deny=[CC-BY-NC-*]", "licence"),
+        (About(tags=("car", "NSFW")), "curate.rights.tags_deny=[nsfw]", "denied_tag"),
+    ],
+)
+def test_what_may_not_be_used_is_not_fetched(
+    about: About, setting: str, rule: str, tmp_path: Path, session: BlenderSession
+) -> None:
+    nowhere = Remote("url", "http://127.0.0.1:9/x.glb")
+    source = Source("x", "x.glb", Path("x.glb"), Path(), remote=nowhere, about=about)
+    config = BuildConfig.load(None, [setting])
+    job = Job(source, config, {"orbit4d": "0"}, tmp_path / "x", {})
+    process(job, session)
+    row = only_row(job)
+    assert (row["verdict"], row["stage"], row["rule"]) == ("rejected", "source", rule)
+
+
+def test_a_run_that_only_scores_measures_what_early_rules_reject(
+    tmp_path: Path, session: BlenderSession
+) -> None:
+    made = tiny()
+    made.doc["animations"].clear()
+    made.clip([0.0, 0.05], [[0, 0, 0], [0, 0, 1]])
+    (tmp_path / "in").mkdir()
+    made.glb(tmp_path / "in" / "a.glb")
+    (source,) = find_sources([tmp_path / "in"])
+    for setting, measured in (("false", False), ("true", True)):
+        config = BuildConfig.load(None, [f"curate.score_only={setting}"])
+        job = Job(source, config, {"orbit4d": "0"}, tmp_path / setting, {})
+        process(job, session)
+        (row,) = json.loads(done_file(job.staging).read_bytes())["rows"]
+        assert (row["rule"], row["stage"]) == ("too_short", "inspect")
+        assert (row.get("margin_px") is not None) is measured
+        assert row["parts"] == 1  # of the asset: always

@@ -2,6 +2,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from curate import ledger
 from curate.cli_ledger import app
 from curate.config import CurateConfig
 from curate.replay import facts_of, replay
+from shards.likeness import Sketch
 from tests.curate.test_rules import DETAIL, MOVES
 
 DEFAULT = CurateConfig()
@@ -109,3 +111,22 @@ def test_the_verbs_read_a_run_and_leave_it_alone(tmp_path: Path) -> None:
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
     run.invoke(app, ["replay", str(tmp_path), "--set", "motion.min=0.5", "--out", str(out)])
     assert pq.read_table(out)["verdict"].to_pylist() == ["kept", "rejected"]
+
+
+def test_copies_are_found_in_stored_rows_and_let_go_by_the_setting() -> None:
+    sketches = {
+        "geometry": Sketch(12, np.linspace(0.1, 1, 14)).encode(),
+        "clip_sketch": Sketch(24, np.linspace(0, 1, 16)).encode(),
+    }
+    rows = [row() | sketches, row(1) | sketches, row() | sketches | {"uid": "b", "path": "b.glb"}]
+    assert [rule for _, rule in judge(rows)] == ["", *["duplicate_geometry_and_clip"] * 2]
+    found = replay(rows, DEFAULT).rows
+    assert [new["duplicate_of"] for new in found] == [None, "a-000", "a-000"]
+    assert [new["family"] for new in found] == ["a"] * 3
+    assert judge(found, "duplicates.reject=nothing") == [("kept", "")] * 3
+    assert judge(found, "duplicates.reject=geometry")[2] == ("rejected", "duplicate_geometry")
+
+
+def test_rows_of_before_are_judged_by_what_they_hold() -> None:
+    later = {"parts", "licence", "geometry", "geometry_tracks", "texture_mb", "content"}
+    assert judge([row(**dict.fromkeys(later))], "quality.parts_max=1") == [("kept", "")]
