@@ -295,7 +295,10 @@ def _workers(_: list[Path], options: argparse.Namespace) -> None:
     ratios = _ratios(seconds[1], seconds[2])
     figures = {"two_worker_scaling": statistics.median(ratios)}
     rows = [
-        *((f"turn {turn}", *row) for turn, row in enumerate(zip(*seconds.values(), ratios), 1)),
+        *(
+            (f"turn {turn}", *row)
+            for turn, row in enumerate(zip(*seconds.values(), ratios, strict=True), 1)
+        ),
         ("nothing to do, taken off", idle[1], idle[2], idle[1] / idle[2]),
     ]
     title = f"{len(files)} assets on Ray, one core each worker: seconds"
