@@ -248,7 +248,7 @@ class ClipRoad:
             return kept
         warnings = self._open()
         self.stage = "render"
-        with EncodedImages(self.config.render.codec, self.config.limits.threads) as encoded:
+        with EncodedImages(self.config.render.codec, self.session.limits.threads) as encoded:
             rendered = self.session.render(
                 self._address, window_s, frame, self.config.render, encoded.add
             )

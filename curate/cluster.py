@@ -37,7 +37,8 @@ def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Ite
 
 def _blender(config: BuildConfig, roots: list[Path]) -> BlenderProcess:
     """Make a process that may read the inputs, and the cache of the machine that it runs on."""
-    return BlenderProcess(config.limits.worker, [*roots, make_cache(config.fetch)])
+    readable = [*roots, make_cache(config.fetch)]
+    return BlenderProcess(config.limits.worker, readable, config.limits.threads)
 
 
 class Worker:
@@ -62,7 +63,8 @@ def run_on_ray(
 ) -> Iterator[Outcome]:
     """Work on Ray with a fixed number of actors, one asset in flight on each.
 
-    An actor that dies is replaced. Its asset goes back in line, and is given up after it took
+    Unless the settings give a number of threads, the actors share the machine's cores evenly. An
+    actor that dies is replaced. Its asset goes back in line, and is given up after it took
     ``_WORKER_DEATHS_MAX`` actors with it.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -77,7 +79,9 @@ def run_on_ray(
             log_to_driver=False,
             configure_logging=False,
         )
-    pool = _Pool(ray, config, roots, workers)
+    threads = config.limits.threads or max((os.cpu_count() or 1) // workers, 1)
+    limits = config.limits.model_copy(update={"threads": threads})
+    pool = _Pool(ray, config.model_copy(update={"limits": limits}), roots, workers)
     try:
         yield from pool.run(iter(jobs))
     finally:

@@ -116,5 +116,7 @@ class LimitConfig(Config):
     load_timeout_s: float = Field(default=120.0, gt=0)
     probe_timeout_s: float = Field(default=120.0, gt=0)
     render_timeout_s: float = Field(default=600.0, gt=0, description="all images of one clip")
-    threads: int = Field(default=0, ge=0, description="CPU threads per Blender; 0 = all")
+    threads: int = Field(
+        default=0, ge=0, description="CPU threads per worker; 0 = its share of the machine"
+    )
     worker: WorkerConfig = WorkerConfig()

@@ -77,14 +77,15 @@ class BlenderFault(Exception):
 class BlenderProcess:
     """A supervised Blender. Not thread-safe: one owner, one request at a time."""
 
-    def __init__(self, config: WorkerConfig, readable: list[Path]) -> None:
+    def __init__(self, config: WorkerConfig, readable: list[Path], threads: int = 0) -> None:
         """Prepare; the process starts with the first request.
 
         Args:
             config: limits.
             readable: folders that assets may be read from.
+            threads: of Blender's task scheduler; 0 = one per core.
         """
-        self.config = config
+        self.config, self.threads = config, threads
         self.readable = [str(path.resolve()) for path in readable]
         _clear_orphans()
         self.scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
@@ -200,7 +201,14 @@ class BlenderProcess:
             writable.append(str(kernels))
         # The watch looks a few times a second; what asks for far too much at once is refused.
         data_max_mb = 2 * self.config.memory_max_mb + _ADDRESS_SLACK_MB
-        command = [sys.executable, "-P", "-m", "render.blender", str(data_max_mb)]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "render.blender",
+            str(data_max_mb),
+            str(self.threads),
+        ]
         with self._log_path().open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, os.pathsep.join(writable), *self.readable],

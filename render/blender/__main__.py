@@ -1,6 +1,6 @@
 """The Blender process: reads one JSON request a line from stdin, answers one line each.
 
-Started as ``python -m render.blender DATA_MAX_MB WRITABLE READABLE...`` by ``render.runner``.
+Started by ``render.runner`` as ``python -m render.blender DATA_MAX_MB THREADS WRITABLE READABLE...``.
 Answers go to the original stdout; everything that Blender prints goes to stderr, which the host
 keeps as the log.
 
@@ -28,12 +28,13 @@ def main() -> None:
     faulthandler.enable()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    data_max_mb, folders, *readable = sys.argv[1:]
+    data_max_mb, threads, folders, *readable = sys.argv[1:]
     writable = folders.split(os.pathsep)
     sandbox.limit_memory(int(data_max_mb))
     state = sandbox.shut_in(readable, writable)
     print(f"sandbox: {state}", file=sys.stderr, flush=True)
-    import bpy  # after the sandbox has closed, so that the threads it starts are shut in too
+    with sandbox.few_cores(int(threads)):
+        import bpy  # after the sandbox has closed, so that the threads it starts are shut in too
 
     _answer(answers, {"ok": True, "sandbox": state, "blender": bpy.app.version_string})
     server = Server(partial(_answer, answers))

@@ -10,10 +10,12 @@ run already, so it must close before bpy is imported: the task threads that Blen
 on import would stay free and open files for the one that is bound.
 """
 
+import contextlib
 import ctypes
 import os
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -47,6 +49,26 @@ def limit_memory(data_max_mb: int) -> None:
         if most != resource.RLIM_INFINITY:
             limit = min(limit, most)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+@contextlib.contextmanager
+def few_cores(count: int) -> Iterator[None]:
+    """Show only some cores to what starts threads in the block, 0 = all.
+
+    Blender's task scheduler starts one thread for each core that it sees on import, whatever
+    number a scene is set to render with. Those without work spin: beside a renderer on one thread
+    they cost another core. The threads may use all cores afterwards.
+    """
+    if not count or sys.platform != "linux":
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:count])
+    try:
+        yield
+    finally:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cores)
 
 
 def shut_in(readable: list[str], writable: list[str]) -> str:

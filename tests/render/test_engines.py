@@ -1,5 +1,6 @@
 """Engines and devices: what is asked for is used, or the reason is said."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,3 +96,21 @@ def test_the_same_job_gives_the_same_bytes_alone_or_after_others(session: Blende
         alone = render(BlenderSession(process, limits), engine)
     for other in (again, alone):
         np.testing.assert_array_equal(first.images["front"], other.images["front"])
+
+
+@pytest.mark.blender
+def test_a_worker_on_one_thread_keeps_one_core_busy(session: BlenderSession) -> None:
+    """Blender's task threads spin while they wait, so there must be no more than were asked for."""
+    folder = Path(session.process.readable[0])
+    cores = len(os.sched_getaffinity(0))
+    counts = {}
+    for threads in (1, 0):
+        with BlenderProcess(WorkerConfig(), [folder], threads) as process:
+            render(BlenderSession(process, LimitConfig(threads=threads)), EngineConfig(samples=1))
+            assert process.pid is not None
+            tasks = Path(f"/proc/{process.pid}/task").iterdir()
+            counts[threads] = sum(1 for _ in tasks)
+            for task in Path(f"/proc/{process.pid}/task").iterdir():
+                assert len(os.sched_getaffinity(int(task.name))) == cores
+    if cores > 1:
+        assert counts[1] < counts[0]
