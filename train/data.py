@@ -17,7 +17,7 @@ from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import SampleMeta
 from shards.view import SampleView
 from train.config import DataConfig
-from train.encoded import LatentSamples, encoder_of
+from train.encoded import encoder_of, first_intact, samples_kind
 from train.latents import Space
 from train.models.api import Conditions, all_conditions
 from train.text import TextEncoder
@@ -201,7 +201,7 @@ def open_clips(
     entries = reader.entries()
     if not entries:
         raise RunError(f"{run}: its index lists no samples; see its ledger for why")
-    kind = LatentSamples if encoder_of(reader.read(0)[0]) else MapStyle
+    kind = samples_kind(reader)
     settings = stream_config(config, entries, seed).model_copy(update={"follow": follow})
     return Clips(kind(run, settings, keys=keys), config)
 
@@ -212,7 +212,7 @@ def check_space(clips: Clips, space: Space, size: int) -> None:
     Raises:
         RunError: naming both.
     """
-    meta = clips.samples.reader.read(int(clips.samples.numbers[0]))[0]
+    meta = first_intact(clips.samples.reader)
     found = encoder_of(meta)
     if found is None:
         return
@@ -245,9 +245,10 @@ def follow_clips(run: Path, config: DataConfig, seed: int, held_out: Collection[
 
     Those of shards that are finished meanwhile join at each new epoch.
     """
-    entries = SampleReader(run, follow=True).entries()
-    settings = stream_config(config, entries, seed).model_copy(update={"follow": True})
-    return Clips(MapStyle(run, settings, where=NotAmong(frozenset(held_out))), config)
+    reader = SampleReader(run, follow=True)
+    settings = stream_config(config, reader.entries(), seed).model_copy(update={"follow": True})
+    kind = samples_kind(reader)
+    return Clips(kind(run, settings, where=NotAmong(frozenset(held_out))), config)
 
 
 def stacked(clips: list[Clip]) -> ClipBatch:

@@ -5,6 +5,7 @@ member ``KEY.<sequence>.latent.npy.zst`` is (t, c, h, w) float16, scaled as the 
 says. Its unit names the autoencoder, so that latents of different ones are never mixed.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from shards.arrays import ARRAY_EXT, encode_array
-from shards.errors import ConfigError, RunError
+from shards.errors import ConfigError, RunError, SampleError
 from shards.files import write_atomic
 from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import ArrayMeta, SampleMeta, decode_stored, sample_to_tar
@@ -42,6 +43,23 @@ def encoder_of(meta: SampleMeta) -> str | None:
     """Name the autoencoder (``Space.identity``) whose latents a sample holds, or none."""
     about = meta.arrays.get(f"orbit.{PASS}")
     return about.unit.removeprefix(_UNIT) if about else None
+
+
+def first_intact(reader: SampleReader) -> SampleMeta:
+    """Read the first sample that is neither broken nor taken down.
+
+    Raises:
+        RunError: if there is none.
+    """
+    for number in range(len(reader)):
+        with contextlib.suppress(SampleError):
+            return reader.read(number)[0]
+    raise RunError(f"{reader.run}: none of its {len(reader)} samples can be read")
+
+
+def samples_kind(reader: SampleReader) -> type[MapStyle]:
+    """Say how the samples of a RUN are read: as images, or as latents."""
+    return LatentSamples if encoder_of(first_intact(reader)) else MapStyle
 
 
 class LatentSamples(MapStyle):
@@ -135,7 +153,7 @@ def _commit(writer: ShardWriter, waiting: list[StagedSample]) -> None:
 def _check_same_encoder(out: Path, identity: str, begun: bool) -> None:
     if not begun:
         return
-    found = encoder_of(SampleReader(out, follow=True).read(0)[0])
+    found = encoder_of(first_intact(SampleReader(out, follow=True)))
     if found != identity:
         raise RunError(
             f"{out}: holds {_UNIT}{found}, asked for {identity}; give another --out, or the "

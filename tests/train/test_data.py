@@ -12,7 +12,16 @@ from shards.sample import decode_sequence, over_white
 from shards.tombstones import add_tombstones
 from tests.train.small import random_batch
 from train.config import DataConfig
-from train.data import Batches, ClipBatch, Clips, open_clips, scaled_motion, stacked
+from train.data import (
+    Batches,
+    ClipBatch,
+    Clips,
+    check_space,
+    open_clips,
+    scaled_motion,
+    stacked,
+)
+from train.latents import PixelSpace
 
 CONFIG = DataConfig(size=16, frames=3)
 
@@ -111,6 +120,19 @@ def test_a_clip_in_memory_is_forgotten_when_it_is_taken_down(
     ]
     assert not gone & set(after)
     assert room - clips._room == sum(clip.nbytes for clip in clips._kept.values())
+
+
+def test_a_run_whose_first_clip_was_taken_down_is_opened(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    add_tombstones(run, {"blob00-000": ""})
+    clips = open_clips(run, CONFIG, seed=0)
+    check_space(clips, PixelSpace(), 16)
+    assert {clips[i].key for i in range(12)} == set(clips.samples.reader.column("key")) - {
+        "blob00-000"
+    }
+    add_tombstones(run, {f"blob{asset:02d}": "" for asset in range(4)})
+    with pytest.raises(RunError, match="none of its 12 samples can be read"):
+        open_clips(run, CONFIG, seed=0)
 
 
 @pytest.mark.slow

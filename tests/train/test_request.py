@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from shards.errors import ConfigError
 from tests.train.small import CONFIG
 from tests.train.test_cli import call
+from tests.train.text_encoder import WIDTH, make_text_encoder
 from train import cli_sample
 from train.cli import app
-from train.config import SampleConfig
+from train.config import SampleConfig, TextConfig
 from train.loop import fit
 from train.request import FORMATS, Request, fulfil, read_views
 from train.run import FitFolder, plan_fit
@@ -82,6 +83,27 @@ def test_the_seed_the_motion_and_the_object_decide_and_nothing_else(
         "image": Request(image=static[0], seed=3),
     }.items():
         assert not np.array_equal(one, frames_of(trained, tmp_path / name, request)), name
+
+
+def test_a_text_alone_makes_an_orbit(tiny_run: Path, tmp_path: Path) -> None:
+    encoder = make_text_encoder(tmp_path / "encoder")
+    config = CONFIG.model_copy(
+        update={
+            "data": CONFIG.data.model_copy(update={"size": 16}),
+            "model": CONFIG.model.model_copy(update={"text": WIDTH, "image": None}),
+            "text": TextConfig(encoder=str(encoder), tokens=8),
+            "optim": CONFIG.optim.model_copy(update={"lr": 0.02}),
+        }
+    )
+    fit(plan_fit(config, tiny_run, tmp_path / "fit"), tiny_run, tmp_path / "fit")
+    settings = SampleConfig(steps=10, solver="dpm++", w1=2.0)
+    shown = [
+        fulfil(tmp_path / "fit", Request(prompt=text), tmp_path / text, settings, ("png",))
+        for text in ("a red fox", "a blue robot")
+    ]
+    assert shown[0].given == ("text",)
+    one, other = (read_views(made.files[0]) for made in shown)
+    assert not np.array_equal(one, other)
 
 
 def test_static_views_may_be_all_of_the_orbit_or_those_the_model_makes(
