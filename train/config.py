@@ -31,6 +31,11 @@ class VideoUNetConfig(Config):
     scale_shift: bool = Field(
         default=False, description="embeddings scale and shift; as published they are added"
     )
+    zero_init: bool = Field(
+        default=True,
+        description="what is added to the published UNet starts at zero; false learns faster where "
+        "training starts from nothing (camera and m start at zero all the same)",
+    )
     places: bool = Field(default=False, description="tell spatial attention where its tokens are")
 
     @model_validator(mode="after")

@@ -27,6 +27,7 @@ MODELS: dict[str, VideoUNetConfig] = {
         head_width=16,
         norm_groups=8,
         image=64,
+        zero_init=False,
         scale_shift=True,
         places=True,
     ),
@@ -37,6 +38,7 @@ MODELS: dict[str, VideoUNetConfig] = {
         head_width=64,
         image=256,
         static=True,
+        zero_init=False,
     ),
     "full": VideoUNetConfig(  # ModelScope's text-to-video UNet, for latents of 4x24x32x32
         space_channels=4,

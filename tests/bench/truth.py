@@ -38,7 +38,10 @@ def step_speedup_vs_diffusers(given: argparse.Namespace) -> Measured:
 
     text, device = 768, torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = MODELS["small"].model_copy(
-        update={"patch": 1, "space_channels": 4, "text": text, "image": None, "static": False}
+        update={
+            **{"patch": 1, "space_channels": 4, "text": text, "image": None, "static": False},
+            "zero_init": True,
+        }
     )
     torch.manual_seed(0)
     peer: Any = UNet3DConditionModel(**diffusers_config(config))  # pyright: ignore

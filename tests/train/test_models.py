@@ -16,7 +16,14 @@ ALL = MODEL.model_copy(update={"text": 12, "static": True})
 MODELS = [
     ALL,
     MODEL.model_copy(
-        update={"patch": 2, "blocks": 2, "temporal_convs": 2, "scale_shift": True, "places": True}
+        update={
+            "patch": 2,
+            "blocks": 2,
+            "temporal_convs": 2,
+            "scale_shift": True,
+            "places": True,
+            "zero_init": False,
+        }
     ),
     VideoUNetConfig(
         channels=(8,), attention=(True,), head_width=8, norm_groups=2, image=8, temporal_convs=0

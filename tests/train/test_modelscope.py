@@ -159,5 +159,7 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 
 def test_settings_without_a_twin_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"model\.scale_shift, model\.places"):
-        diffusers_config(SMALL.model_copy(update={"scale_shift": True, "places": True}))
+    with pytest.raises(ConfigError, match=r"model\.scale_shift, model\.places, model\.zero_init"):
+        diffusers_config(
+            SMALL.model_copy(update={"scale_shift": True, "places": True, "zero_init": False})
+        )

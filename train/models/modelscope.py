@@ -94,6 +94,7 @@ def diffusers_config(config: VideoUNetConfig) -> dict[str, object]:
         "model.text": config.text is None,
         "model.scale_shift": config.scale_shift,
         "model.places": config.places,
+        "model.zero_init": not config.zero_init,
         "model.temporal_convs": config.temporal_convs != 4,
         "model.embedding": config.embedding_width != 4 * config.channels[0],
     }

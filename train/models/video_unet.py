@@ -46,8 +46,10 @@ class TimeEmbedding(nn.Module):
 class ReferenceEncoder(nn.Module):
     """Reference image -> tokens for cross-attention, and one vector of the whole."""
 
-    def __init__(self, channels: int, width: int, tokens: int, embedding: int) -> None:
+    def __init__(self, channels: int, config: VideoUNetConfig, embedding: int) -> None:
         super().__init__()
+        width, tokens = config.channels[0], config.image
+        assert tokens is not None
         layers: list[nn.Module] = [
             nn.Conv2d(channels, width, 3, padding=1),
             nn.SiLU(),
@@ -58,7 +60,7 @@ class ReferenceEncoder(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(tokens)
         self.absent = nn.Parameter(torch.zeros(tokens))  # stands in for a dropped image
-        self.whole = two_layers(tokens, embedding, zero=True)
+        self.whole = two_layers(tokens, embedding, zero=config.zero_init)
 
     def forward(
         self, image: Float[Tensor, "b c h w"], kept: Float[Tensor, " b"]
@@ -94,12 +96,12 @@ class VideoUNet(nn.Module):
         self.camera = two_layers(16, embedding, zero=True)
         self.motion = two_layers(1, embedding, zero=True)
         # A sum alone cannot say "this object from that side"; two layers on it can.
-        self.joint = two_layers(embedding, embedding, zero=True)
+        self.joint = two_layers(embedding, embedding, zero=config.zero_init)
         if config.image is not None:
-            self.image = ReferenceEncoder(inside, width, config.image, embedding)
-            self.conv_in_image = zeroed(nn.Conv2d(inside, width, 3, padding=1, bias=False))
+            self.image = ReferenceEncoder(inside, config, embedding)
+            self.conv_in_image = _beside(inside, config)
         if config.static:
-            self.conv_in_static = zeroed(nn.Conv2d(inside, width, 3, padding=1, bias=False))
+            self.conv_in_static = _beside(inside, config)
         channels_last(self)
 
     def embed(
@@ -159,6 +161,12 @@ class VideoUNet(nn.Module):
         for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
             assert isinstance(stage, Stage)
             stage.recompute = on
+
+
+def _beside(inside: int, config: VideoUNetConfig) -> nn.Conv2d:
+    """Make the part of the first convolution that sees concatenated channels."""
+    conv = nn.Conv2d(inside, config.channels[0], 3, padding=1, bias=False)
+    return zeroed(conv) if config.zero_init else conv
 
 
 def _block_config(config: VideoUNetConfig) -> BlockConfig:
