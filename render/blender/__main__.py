@@ -1,6 +1,7 @@
 """The Blender process: reads one JSON request a line from stdin, answers one line each.
 
-Started by ``render.runner`` as ``python -m render.blender DATA_MAX_MB THREADS WRITABLE READABLE...``.
+Started by ``render.runner`` as ``python -m render.blender DATA_MAX_MB THREADS WRITABLE
+READABLE...``.
 Answers go to the original stdout; everything that Blender prints goes to stderr, which the host
 keeps as the log.
 
