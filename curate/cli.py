@@ -8,18 +8,13 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides
 from curate.config import BuildConfig
 from curate.presets import preset
 
 
 def build(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="files, folders, globs, URLs, lists of them, objaverse: or objaverse-xl:",
-        ),
-    ],
+    paths: Inputs,
     out: Annotated[Path, typer.Option(help="RUN folder; made if it does not exist")],
     workers: Annotated[
         int, typer.Option(min=0, help="Ray workers; 0: one Blender, without Ray")
@@ -31,22 +26,13 @@ def build(
         str | None, typer.Option(help="which rules decide: orbit4d (default) or diffusion4d")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="one setting; repeat it for several"),
-    ] = None,
+    overrides: Overrides = None,
     max_clips_per_asset: Annotated[
         int | None, typer.Option(min=1, help="stop after this many kept clips of an asset")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="run seed of every random draw [0]")] = None,
-    allow_list: Annotated[
-        list[str] | None,
-        typer.Option("--allow-list", metavar="LIST", help="take only what is in this list"),
-    ] = None,
-    deny_list: Annotated[
-        list[str] | None,
-        typer.Option("--deny-list", metavar="LIST", help="leave what is in this list"),
-    ] = None,
+    allow_list: AllowLists = None,
+    deny_list: DenyLists = None,
     update: Annotated[
         bool, typer.Option("--update", help="RUN has other settings: judge all clips anew")
     ] = False,

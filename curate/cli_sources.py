@@ -8,31 +8,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides
+
 app = typer.Typer(no_args_is_help=True, help="See what would be read, and compare with lists.")
 _RULES_SHOWN = 3
 
 
 @app.command("ls")
 def ls(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT...",
-            help="files, folders, globs, URLs, lists of them, objaverse: or objaverse-xl:",
-        ),
-    ],
-    allow_list: Annotated[
-        list[str] | None,
-        typer.Option("--allow-list", metavar="LIST", help="take only what is in this list"),
-    ] = None,
-    deny_list: Annotated[
-        list[str] | None,
-        typer.Option("--deny-list", metavar="LIST", help="leave what is in this list"),
-    ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="a setting, e.g. fetch.timeout_s=10"),
-    ] = None,
+    inputs: Inputs,
+    allow_list: AllowLists = None,
+    deny_list: DenyLists = None,
+    overrides: Overrides = None,
     counts_only: Annotated[bool, typer.Option("--counts", help="leave out the paths")] = False,
 ) -> None:
     """Print what a build would read: a line per asset, then counts by source, format and licence.

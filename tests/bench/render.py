@@ -276,8 +276,8 @@ def _assets(files: list[Path], options: argparse.Namespace) -> None:
 def _workers(_: list[Path], options: argparse.Namespace) -> None:
     """Give each worker a core: the threads of one would otherwise use the core of the other.
 
-    Cores get faster and slower with what else the machine does, so both take turns. Assets of middle
-    size, so that no single one is what two workers wait for at the end.
+    Cores get faster and slower with what else the machine does, so both take turns. Assets of
+    middle size, so that no single one is what two workers wait for at the end.
     """
     by_size = sorted(options.assets.glob("*.glb"), key=lambda file: file.stat().st_size)
     first = max((len(by_size) - _SCALED_ASSETS) // 2, 0)
