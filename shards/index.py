@@ -156,6 +156,11 @@ def table_of(source: Path | bytes, where: str) -> pa.Table:
         ) from error
 
 
+def empty_table() -> pa.Table:
+    """Return an index without entries: its columns and their types."""
+    return _COLUMNS.empty_table()
+
+
 def merge(run: Path, next_number: int) -> None:
     """Write ``index.parquet`` (all samples) and ``index.json`` (bytes and sha256 per shard)."""
     known = {shard["name"]: shard for shard in head(run).get("shards", [])}

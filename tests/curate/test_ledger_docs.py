@@ -4,10 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
-from curate import ledger
+from curate import ledger, sql
 from tests.curate.audit_run import make_audit_run
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "ledger.md").read_text()
@@ -20,9 +19,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(run: Path, number: int) -> list[dict[str, Any]]:
-    with duckdb.connect() as connection:
-        found = connection.sql(QUERIES[number].replace("RUN/", f"{run}/"))
-        return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
+    found = sql.ask(run, QUERIES[number])
+    return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
 
 
 def test_every_column_stands_there_with_its_type_and_a_meaning() -> None:

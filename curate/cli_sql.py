@@ -1,0 +1,55 @@
+"""``orbit4d sql``: questions about a RUN's ledger and index."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_LINES_MAX = 200  # of a table on screen
+
+
+def sql(
+    run: Annotated[Path, typer.Argument(help="RUN folder, as written by `orbit4d build --out`")],
+    query: Annotated[
+        str | None, typer.Argument(help="one SELECT over `ledger` and `index`; -: from stdin")
+    ] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="list the columns instead")] = False,
+    style: Annotated[
+        Literal["table", "csv", "json"], typer.Option("--format", help="how to print the rows")
+    ] = "table",
+) -> None:
+    """Ask the ledger and the index of a RUN, through DuckDB. docs/ledger.md has examples.
+
+    Examples:
+      orbit4d sql out/run1 "select rule, count(*) from ledger group by rule order by 2 desc"
+      orbit4d sql out/run1 "select key, shard, ledger.licence from index join ledger on key = sample_key"
+      orbit4d sql out/run1 --schema
+    """  # noqa: E501  # a command is one line
+    from curate import sql as questions  # DuckDB loads slowly; --help does without
+    from shards.errors import RunError
+
+    if schema == (query is not None):
+        raise RunError("give either a query or --schema: orbit4d sql RUN 'select ...'")
+    if schema:
+        answer = questions.schema(run)
+    else:
+        answer = questions.ask(run, sys.stdin.read() if query == "-" else query or "")
+    if style != "table":
+        text = questions.as_csv(answer) if style == "csv" else questions.as_json(answer)
+        sys.stdout.write(text)
+        return
+    table = Table(box=None, pad_edge=False)
+    numbers = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
+    for name, kind in zip(answer.columns, answer.types, strict=True):
+        right = any(word in kind for word in numbers) and "[" not in kind
+        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    lines = questions.as_lines(answer.rows if schema else answer.rows[:_LINES_MAX])
+    for line in lines:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+    if len(lines) < len(answer.rows):
+        print(f"{len(lines)} of {len(answer.rows):,} rows; --format csv prints all")
