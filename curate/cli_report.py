@@ -10,17 +10,34 @@ from shards.errors import Orbit4dError
 _Run = Annotated[Path, typer.Argument(help="RUN folder, as written by `orbit4d build --out RUN`")]
 
 
-def report(run: _Run) -> None:
+def report(
+    run: _Run,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_B]", help="a later run to compare it with")
+    ] = None,
+    review: Annotated[
+        int, typer.Option(min=0, help="clips of every rule, and kept ones, to offer for review")
+    ] = 8,
+) -> None:
     """Write the audit page RUN/report/index.html: every clip, its verdict and the reason.
 
-    The page is one file that opens from disk, without a server or network.
+    The page is one file that opens from disk, without a server or network. Beside it lies card.md,
+    a dataset card with licences and attributions. With two runs it writes
+    RUN_B/report/compare.html instead: verdicts that changed, scores that drifted, new failures.
 
     Example: orbit4d report out/run1
+    Example: orbit4d report out/run1 out/run2
     """
-    from curate.report import write_report  # pyarrow and jinja2 load slowly; --help needs neither
+    # pyarrow and jinja2 load slowly; --help needs neither
+    from curate.card import write_card
+    from curate.report import write_comparison, write_report
 
     try:
-        page = write_report(run)
+        if other is not None:
+            typer.echo(write_comparison(run, other))
+            return
+        page = write_report(run, reviewed=review)
+        write_card(run)
     except Orbit4dError as error:
         raise _stop(error) from error
     typer.echo(page)

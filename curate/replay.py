@@ -22,7 +22,7 @@ from curate.rules import RULES, decide, stage_of
 
 Row = dict[str, Any]
 _RULES = frozenset(rule.__name__ for rule in RULES)
-_JUDGED = _RULES | {*duplicates.RULES, "clip_limit", "score_only", ""}
+JUDGED = _RULES | {*duplicates.RULES, "clip_limit", "score_only", ""}
 _Scores = TypeVar("_Scores", Motion, Detail)
 
 
@@ -75,7 +75,7 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
 
 
 def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
-    if row["clip_index"] < 0 or row["verdict"] == "failed" or (row["rule"] or "") not in _JUDGED:
+    if row["clip_index"] < 0 or row["verdict"] == "failed" or (row["rule"] or "") not in JUDGED:
         return {}
     facts = facts_of(row)
     if (decision := decide(facts, config)) is not None:

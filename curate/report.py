@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,29 @@ import jinja2
 import pyarrow as pa
 from markupsafe import Markup
 
-from curate import report_columns, report_data, thumbs
+from curate import report_data, report_payload, thumbs, whatif
+from curate.config import BuildConfig
 from shards import index
-from shards.errors import RunError, SampleError, ShardError
+from shards.errors import ConfigError, RunError, SampleError, ShardError
 from shards.files import clear_temporaries, write_atomic
 from shards.store import LocalStore
 from shards.tombstones import is_named, read_tombstones
 
-MAX_ROWS = 5000  # embedded; the page opens in well under a second
-INLINE_LIMIT_BYTES = 24 * 2**20  # of previews; about 3,000 clips
+MAX_ROWS = 3000  # embedded; the page opens in well under a second
+PREVIEWS_MAX = 600  # clips with pictures: a tenth of a second each
+INLINE_LIMIT_BYTES = 5 * 2**20  # of pictures; about 100 clips
 _FACTS_MAX = 400
 _NAMED_MAX = 5  # examples in a message
-_SCRIPTS = ("report_rows.js", "report.js")  # in this order
+_SCRIPTS = (  # in this order
+    "vendor/uplot/uPlot.iife.min.js",
+    "report_rows.js",
+    "report_plots.js",
+    "report_clip.js",
+    "report.js",
+    "report_whatif.js",
+    "report_review.js",
+)
+_STYLES = ("vendor/uplot/uPlot.min.css", "report.css", "report_panels.css")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -48,7 +59,11 @@ class Samples:
 
 
 def write_report(
-    run: Path, *, max_rows: int = MAX_ROWS, inline_limit_bytes: int = INLINE_LIMIT_BYTES
+    run: Path,
+    *,
+    max_rows: int = MAX_ROWS,
+    inline_limit_bytes: int = INLINE_LIMIT_BYTES,
+    reviewed: int = report_payload.REVIEWED,
 ) -> Path:
     """Write RUN/report/index.html from the ledger, the index, the shards and run.json.
 
@@ -59,6 +74,7 @@ def write_report(
         run: RUN folder.
         max_rows: rows to embed; of a longer ledger a seeded choice from every rule is shown.
         inline_limit_bytes: previews that are larger together are written beside the page.
+        reviewed: clips of every rule, and kept ones, that are offered for review.
 
     Returns:
         Path of the page.
@@ -68,33 +84,70 @@ def write_report(
     """
     _check_is_run(run)
     table = report_data.read_table(run)
-    shown = report_data.choose_rows(table, max_rows)
+    places = report_data.choose_rows(table, max_rows)
+    shown = table.take(pa.array(places, pa.int64()))
     samples = read_samples(run)
     facts, problems = read_facts(run)
-    problems += samples.problems + compare(table, samples)
+    config, doubt = read_settings(run)
+    problems += doubt + samples.problems + compare(table, samples)
     page = run / "report" / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     clear_temporaries(page.parent)
     previews = thumbs.Previews(page.parent / "thumbs", inline_limit_bytes)
-    problems += _add_previews(previews, run, shown["sample_key"].to_pylist(), samples)
+    picks = report_payload.review_picks(shown, reviewed)
+    keys = shown["sample_key"].to_pylist()
+    first = dict.fromkeys([*(keys[pick] for pick in picks), *keys])  # what is reviewed has pictures
+    looks, damaged = _add_previews(previews, run, list(first), samples)
+    prepared = whatif.prepare(table, config.curate)
+    data = report_payload.page_data(table, places, picks, config, prepared)
+    data |= {"previews": previews.sources(), "looks": report_payload.looks_document(looks)}
+    data["run"] = run.resolve().name
     html = (
         _environment()
         .get_template("report.html.j2")
         .render(
             name=run.resolve().name,
             summary=report_data.summarise(table),
-            columns=report_columns.columns(),
+            columns=report_payload.columns(),
             samples=samples,
             facts=facts,
-            problems=problems,
+            problems=problems + damaged,
             shown=len(shown),
             previews=previews,
-            data=_script_json(_page_data(shown, previews)),
+            data=_script_json(data),
+            bytes=report_payload.pack_bytes(prepared),
+            offers=len(prepared.offers),
+            picks=len(picks),
             **_assets(),
         )
     )
     write_atomic(page, html.encode())
     previews.clear_stale()
+    return page
+
+
+def write_comparison(run_a: Path, run_b: Path) -> Path:
+    """Write RUN_B/report/compare.html: what changed from one run to the other.
+
+    Raises:
+        RunError: if one of them holds no readable ledger.
+    """
+    from curate.compare import compare as compare_runs  # DuckDB is needed for nothing else here
+
+    found = compare_runs(run_a, run_b)
+    page = run_b / "report" / "compare.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    html = (
+        _environment()
+        .get_template("compare.html.j2")
+        .render(
+            a=run_a.resolve().name,
+            b=run_b.resolve().name,
+            found=found,
+            style=Markup("\n".join(_template(name) for name in _STYLES[1:])),
+        )
+    )
+    write_atomic(page, html.encode())
     return page
 
 
@@ -173,6 +226,19 @@ def read_facts(run: Path) -> tuple[list[tuple[str, str]], list[str]]:
     return facts, []
 
 
+def read_settings(run: Path) -> tuple[BuildConfig, list[str]]:
+    """Read the settings of a run, and what is wrong with them; the defaults where they are lost."""
+    try:
+        document = json.loads((run / "run.json").read_bytes())
+        settings = document.get("config") if isinstance(document, dict) else None
+        return BuildConfig.build(settings if isinstance(settings, dict) else {}), []
+    except (OSError, ValueError):
+        return BuildConfig(), []  # named by read_facts
+    except ConfigError:
+        said = "run.json has settings that this version does not know: limits are the defaults"
+        return BuildConfig(), [said]
+
+
 def _flatten(value: Any, key: str) -> Iterable[tuple[str, str]]:
     if isinstance(value, dict) and value:
         for name, inner in sorted(value.items()):
@@ -185,30 +251,25 @@ def _flatten(value: Any, key: str) -> Iterable[tuple[str, str]]:
 
 def _add_previews(
     previews: thumbs.Previews, run: Path, keys: list[str | None], samples: Samples
-) -> list[str]:
+) -> tuple[dict[str, thumbs.Look], list[str]]:
     damaged: list[str] = []
+    looks: dict[str, thumbs.Look] = {}
     present = set(samples.shards)
     for key in keys:
         entry = samples.entries.get(key or "")
         if entry is None or entry.shard not in present:  # both are named already
             continue
+        if len(looks) == PREVIEWS_MAX:
+            break
         try:
-            previews.add(entry.key, thumbs.strip_of(run, entry))
+            looks[entry.key] = thumbs.look_of(run, entry)
         except (SampleError, ShardError) as error:
             damaged.append(str(error))
+            continue
+        previews.add(entry.key, looks[entry.key].strip)
     more = len(damaged) - 2 * _NAMED_MAX
     kept = damaged[: 2 * _NAMED_MAX]
-    return [*kept, f"{more:,} more damaged samples"] if more > 0 else kept
-
-
-def _page_data(shown: pa.Table, previews: thumbs.Previews) -> dict[str, Any]:
-    columns = report_columns.columns()
-    return {
-        "columns": [asdict(column) for column in columns],
-        "rows": report_data.embed(shown),
-        "scores": [column.name for column in columns if column.kind == "score"],
-        "previews": previews.sources(),
-    }
+    return looks, [*kept, f"{more:,} more damaged samples"] if more > 0 else kept
 
 
 def _script_json(value: Any) -> Markup:
@@ -221,15 +282,19 @@ def _script_json(value: Any) -> Markup:
 
 def _assets() -> dict[str, Any]:
     return {
-        "style": Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        "style": Markup("\n".join(_template(name) for name in _STYLES)),
         "scripts": [_script(name) for name in _SCRIPTS],
     }
 
 
 def _script(name: str) -> dict[str, Any]:
-    text = (_TEMPLATES / name).read_text(encoding="utf-8")
+    text = _template(name)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return {"text": Markup(text), "digest": digest}  # the page lets no other script run
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @functools.cache  # compiling the template takes longer than filling it
@@ -242,9 +307,18 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["count"] = lambda value: f"{value:,}"
+    environment.filters["visible"] = _visible
     environment.filters["bytes"] = _bytes_text
     environment.filters["seconds"] = _seconds_text
     return environment
+
+
+def _visible(text: str) -> str:
+    """Write out characters that would hide or reorder others, as the page's script does."""
+    hidden = "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
+    return "".join(
+        f"\\u{ord(c):04x}" if c in hidden or (ord(c) < 32 and c not in "\n\t") else c for c in text
+    )
 
 
 def _bytes_text(size: int) -> str:

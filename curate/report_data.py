@@ -6,8 +6,8 @@ page, compute it here and show it in ``curate/templates``.
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import ledger
+from curate import ledger, report_scores
 from shards.errors import RunError
 from shards.seeding import rng_for
 
@@ -35,6 +35,7 @@ class Tally:
     verdict: str = ""
     stage: str = ""
     kept: int = 0
+    seconds: float = 0.0
 
     @property
     def percent(self) -> float:
@@ -50,6 +51,7 @@ class Step:
     entered: int
     rejected: int
     failed: int
+    seconds: float = 0.0  # spent on the rows that fell here
 
     @property
     def left(self) -> int:
@@ -69,6 +71,9 @@ class Summary:
     steps: list[Step]
     formats: list[Tally]
     licences: list[Tally]
+    sources: list[Tally]
+    lengths: list[Tally]
+    failures: list[dict[str, Any]]
     seconds: dict[str, float]
 
 
@@ -121,6 +126,7 @@ def summarise(table: pa.Table) -> Summary:
         verdicts[verdict] += count
         if verdict != "kept":
             rules[verdict, stage, rule or NO_RULE] += count
+    spent = report_scores.seconds_by_rule(table)
     names = [*ledger.VERDICTS, *sorted(set(verdicts) - set(ledger.VERDICTS))]
     total = len(table)
     return Summary(
@@ -129,14 +135,27 @@ def summarise(table: pa.Table) -> Summary:
         whole_assets=table["clip_index"].to_pylist().count(-1),
         verdicts=[Tally(name, verdicts[name], total, verdict=name) for name in names],
         rules=[
-            Tally(rule, count, total, verdict=verdict, stage=stage)
+            Tally(
+                rule,
+                count,
+                total,
+                verdict=verdict,
+                stage=stage,
+                seconds=spent[verdict, stage, "" if rule == NO_RULE else rule],
+            )
             for (verdict, stage, rule), count in sorted(
                 rules.items(), key=lambda item: (-item[1], item[0])
             )
         ],
-        steps=_funnel(groups, total),
+        steps=_funnel(groups, total, spent),
         formats=_by(table, "format"),
         licences=_by(table, "licence"),
+        sources=_by(table, "source"),
+        lengths=[
+            Tally(label, count, total, kept=kept)
+            for label, count, kept in report_scores.lengths(table)
+        ],
+        failures=report_scores.failures(table),
         seconds={
             name.removesuffix("_s"): math.fsum(value or 0 for value in table[name].to_pylist())
             for name in ("load_s", "probe_s", "render_s", "encode_s")
@@ -153,8 +172,14 @@ def _count(table: pa.Table, *names: str) -> Counter[tuple[str, ...]]:
     return counts
 
 
-def _funnel(groups: Counter[tuple[str, ...]], total: int) -> list[Step]:
+def _funnel(
+    groups: Counter[tuple[str, ...]], total: int, spent: dict[tuple[str, str, str], float]
+) -> list[Step]:
     fell = Counter[tuple[str, str]]()
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for (verdict, stage, _), value in spent.items():
+        if verdict != "kept":
+            seconds[stage] += value
     for (verdict, stage, _), count in groups.items():
         if verdict != "kept":
             fell[stage, "failed" if verdict == "failed" else "rejected"] += count
@@ -162,7 +187,8 @@ def _funnel(groups: Counter[tuple[str, ...]], total: int) -> list[Step]:
     steps: list[Step] = []
     entered = total
     for stage in (*STAGES, *unknown):
-        step = Step(stage or "(no stage)", entered, fell[stage, "rejected"], fell[stage, "failed"])
+        counts = fell[stage, "rejected"], fell[stage, "failed"]
+        step = Step(stage or "(no stage)", entered, *counts, seconds[stage])
         steps.append(step)
         entered = step.left
     return steps
@@ -183,14 +209,14 @@ def _by(table: pa.Table, name: str, most: int = 12) -> list[Tally]:
     return tallies
 
 
-def choose_rows(table: pa.Table, most: int) -> pa.Table:
-    """Choose the rows to embed: all where they fit, else a seeded share of every rule.
+def choose_rows(table: pa.Table, most: int) -> list[int]:
+    """Choose the rows to embed, by their places: all that fit, else a seeded share of every rule.
 
     Groups of (verdict, rule) share the places evenly; what small groups leave goes to large ones,
     so that a rare rule is shown whole beside a common one.
     """
     if len(table) <= most:
-        return table
+        return list(range(len(table)))
     groups: dict[tuple[str, str], list[int]] = {}
     pairs = zip(table["verdict"].to_pylist(), table["rule"].to_pylist(), strict=True)
     for row, (verdict, rule) in enumerate(pairs):
@@ -203,15 +229,12 @@ def choose_rows(table: pa.Table, most: int) -> pa.Table:
         left -= quota
         picks = rng_for(0, "report rows", *key).permutation(len(rows))[:quota]
         chosen += [rows[pick] for pick in picks]
-    return table.take(pa.array(sorted(chosen), pa.int64()))
+    return sorted(chosen)
 
 
-def embed(table: pa.Table) -> list[list[Any]]:
-    """Turn rows into JSON values in ledger column order; lossless but for very long text."""
-    values = [
-        [_embed_value(value, field.name) for value in table[field.name].to_pylist()]
-        for field in ledger.SCHEMA
-    ]
+def embed(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
+    """Turn columns of rows into JSON values; lossless but for very long text."""
+    values = [[_embed_value(value, name) for value in table[name].to_pylist()] for name in names]
     return [list(row) for row in zip(*values, strict=True)]
 
 

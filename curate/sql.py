@@ -41,16 +41,28 @@ def connect(run: Path) -> duckdb.DuckDBPyConnection:
     Raises:
         RunError: if the folder holds no ledger, or a file of it is not readable Parquet.
     """
-    if not (run / "ledger").is_dir():
-        raise RunError(f"{run}: holds no ledger; give a folder written by `orbit4d build --out`")
     connection = duckdb.connect()
     try:
-        _view(connection, "ledger", ledger.SCHEMA.empty_table(), ledger.parts(run), newest=True)
+        add_ledger(connection, "ledger", run)
         _view(connection, "index", index.empty_table(), _index_files(run), newest=False)
     except duckdb.Error as error:
         connection.close()
         raise RunError(f"{run}: a part of its ledger or index cannot be read: {error}") from error
+    except RunError:
+        connection.close()
+        raise
     return connection
+
+
+def add_ledger(connection: duckdb.DuckDBPyConnection, name: str, run: Path) -> None:
+    """Make a view of a RUN's ledger: the newest word on each asset.
+
+    Raises:
+        RunError: if the folder holds no ledger.
+    """
+    if not (run / "ledger").is_dir():
+        raise RunError(f"{run}: holds no ledger; give a folder written by `orbit4d build --out`")
+    _view(connection, name, ledger.SCHEMA.empty_table(), ledger.parts(run), newest=True)
 
 
 def ask(run: Path, query: str) -> Answer:

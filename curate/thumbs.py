@@ -1,12 +1,13 @@
 """Small pictures of kept clips: reads samples where the index says they lie, makes sprite strips.
 
-A strip is one WebP with ``STRIP_FRAMES`` square frames side by side. The page shows one frame of
-it and steps through the others, so an animated preview costs one image and no script.
+A strip is one WebP with ``STRIP_FRAMES`` square frames side by side, a row per sequence. The
+page shows one frame of it and steps through the others, so an animated preview costs one image and
+no script.
 """
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from shards.sample import SampleMeta, decode_sequence, members_of
 STRIP_FRAMES = 12  # the page's CSS steps() says the same number
 STRIP_SIZE_PX = 96
 _QUALITY = 78  # of lossy WebP; 5-20 kB a strip
-PREFERRED = ("orbit", "front", "static")
+PREFERRED = ("orbit", "front", "static")  # rows of a strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +89,41 @@ def shrink(frame: UInt8[np.ndarray, "h w 4"], size_px: int) -> Image.Image:
     return square
 
 
-def strip(frames: UInt8[np.ndarray, "t h w 4"]) -> bytes:
-    """Make the sprite strip of a sequence, as WebP bytes."""
-    sheet = Image.new("RGBA", (STRIP_FRAMES * STRIP_SIZE_PX, STRIP_SIZE_PX))
-    for place, frame in enumerate(spread(len(frames), STRIP_FRAMES)):
-        sheet.paste(shrink(frames[frame], STRIP_SIZE_PX), (place * STRIP_SIZE_PX, 0))
+def strip(sequences: Sequence[UInt8[np.ndarray, "t h w 4"]]) -> bytes:
+    """Make the sprite strip of one or more sequences, a row each, as WebP bytes."""
+    size = (STRIP_FRAMES * STRIP_SIZE_PX, len(sequences) * STRIP_SIZE_PX)
+    sheet = Image.new("RGBA", size)
+    for row, frames in enumerate(sequences):
+        for place, frame in enumerate(spread(len(frames), STRIP_FRAMES)):
+            at = place * STRIP_SIZE_PX, row * STRIP_SIZE_PX
+            sheet.paste(shrink(frames[frame], STRIP_SIZE_PX), at)
     return bytes(
         imagecodecs.webp_encode(np.asarray(sheet), level=_QUALITY, lossless=False, method=4)
     )
 
 
-def strip_of(run: Path, entry: index.IndexEntry) -> bytes:
-    """Make the strip of a kept clip, from ``orbit`` or else whichever sequence it has.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the page shows of a kept clip.
+
+    Attributes:
+        strip: WebP with one row of frames per name in ``rows``.
+        activity: (times_s, change) of the fixed view: how much each image differs from the one
+            before, mean over its pixels of the absolute difference over white, 0 to 1. None
+            without ``front``, or with a single image.
+        cameras: sequence -> (azimuth_deg, elevation_deg) of every image.
+        versions: of what made the sample.
+    """
+
+    strip: bytes
+    rows: tuple[str, ...]
+    activity: tuple[list[float], list[float]] | None
+    cameras: dict[str, list[tuple[float, float]]]
+    versions: dict[str, str]
+
+
+def look_of(run: Path, entry: index.IndexEntry) -> Look:
+    """Look at a kept clip: ``orbit``, ``front`` and ``static``, or else whichever it has.
 
     Raises:
         ShardError: if its shard is not there.
@@ -107,10 +131,41 @@ def strip_of(run: Path, entry: index.IndexEntry) -> bytes:
     """
     sample = read_sample(run, entry)
     present = [name for name in PREFERRED if name in sample.meta.sequences]
-    present += sorted(sample.meta.sequences)
-    if not present:
+    rows = tuple(present or sorted(sample.meta.sequences)[:1])
+    if not rows:
         raise SampleError(f"sample {entry.key!r} has no image sequence")
-    return strip(sample.frames(present[0]))
+    frames = {name: sample.frames(name) for name in rows}
+    front = frames.get("front")
+    activity = None
+    if front is not None and len(front) > 1:
+        times_s = sample.meta.sequences["front"].times_s
+        change = [round(value, 5) for value in changes(front)]
+        activity = [round(time, 4) for time in times_s[1:]], change
+    cameras = {
+        name: [
+            (round(azimuth, 1), round(elevation, 1))
+            for azimuth, elevation in zip(one.azimuth_deg, one.elevation_deg, strict=True)
+        ]
+        for name, one in sample.meta.sequences.items()
+    }
+    return Look(strip(list(frames.values())), rows, activity, cameras, sample.meta.versions)
+
+
+def changes(frames: UInt8[np.ndarray, "t h w 4"]) -> list[float]:
+    """Measure how much each image differs from the one before: mean over pixels and colours.
+
+    Returns:
+        t - 1 values, 0 to 1; straight alpha is composited over white first.
+    """
+    found: list[float] = []
+    before: np.ndarray | None = None
+    for frame in frames:
+        alpha = frame[..., 3:].astype(np.float32) / 255
+        seen = frame[..., :3].astype(np.float32) / 255 * alpha + (1 - alpha)
+        if before is not None:
+            found.append(float(np.abs(seen - before).mean()))
+        before = seen
+    return found
 
 
 class Previews:

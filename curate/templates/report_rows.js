@@ -80,16 +80,12 @@ const CELLS = {
     const source = data.previews[at(row, "sample_key")];
     if (!source) {
       const kept = at(row, "verdict") === "kept";
-      cell.append(make("div", kept ? "thumb lost" : "hidden", "no image"));
+      cell.append(make("div", kept ? "frame lost" : "hidden", "no image"));
       if (!kept) cell.classList.add("absent");
       return;
     }
-    const image = make("img", "thumb");
-    image.src = source;
-    image.alt = `Preview of ${at(row, "path").slice(0, 120)}, ${clipName(row)}`;
-    image.loading = "lazy";
-    image.decoding = "async";
-    cell.append(image);
+    const alt = `Preview of ${at(row, "path").slice(0, 120)}, ${clipName(row)}`;
+    cell.append(frame(source, at(row, "sample_key"), "orbit", alt));
   },
   asset(cell, row) {
     const path = make("div", "path");
@@ -201,17 +197,11 @@ function detail(row) {
   const cell = make("td");
   cell.colSpan = FIELDS.length;
   cell.setAttribute("role", "cell");
-  const source = data.previews[at(row, "sample_key")];
-  if (source) {
-    const film = make("img", "film");
-    film.src = source;
-    film.alt = "Twelve frames of the clip, first to last";
-    const whole = make("div", "whole");
-    whole.tabIndex = 0;
-    whole.setAttribute("role", "group");
-    whole.setAttribute("aria-label", "Frames");
-    whole.append(film);
-    cell.append(whole);
+  if (data.previews[at(row, "sample_key")]) {
+    cell.append(pictures(row));
+    const activity = activityOf(row), cameras = ring(row);
+    if (activity) section(cell, "Change of the front view over time", activity);
+    if (cameras) section(cell, "Cameras, from above", cameras);
   }
   if (at(row, "error")) section(cell, "Error", make("p", "said", visible(at(row, "error"))));
   if (at(row, "log_tail")) {
@@ -228,7 +218,13 @@ function detail(row) {
     for (const warning of at(row, "warnings")) list.append(make("li", "", visible(warning)));
     section(cell, "Warnings", list);
   }
-  section(cell, "Ledger row", fields(row));
+  section(cell, "Scores and limits", scoresOf(row));
+  section(cell, "Provenance", provenance(row));
+  const command = reproduce(row);
+  if (command) section(cell, "Render it again, from the folder that its path is relative to", command);
+  const all = make("details");
+  all.append(make("summary", "", "Ledger row"), fields(row));
+  cell.append(all);
   line.append(cell);
   return line;
 }

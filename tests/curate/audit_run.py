@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import ledger
+from curate.config import BuildConfig
 from shards import index
 from tests.make_shards import make_run
 
@@ -71,7 +72,7 @@ def make_audit_run(run: Path, *, assets: int = 4, size: int = 16, frames: int = 
     document = {
         "versions": {"orbit4d": "0.1.0", "bpy": "4.5.15", "python": "3.11.14"},
         "commit": "0123abc",
-        "config": {"motion": {"min": 0.01}, "render": {"size_px": 256, "frames": 24}},
+        "config": BuildConfig().model_dump(mode="json"),
         "counts": {},
     }
     (run / "run.json").write_text(json.dumps(document))

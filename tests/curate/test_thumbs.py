@@ -30,12 +30,12 @@ def test_strip_holds_the_frames_in_order() -> None:
     frames = np.zeros((24, 32, 32, 4), np.uint8)
     frames[..., 0] = (np.arange(24) * 10)[:, None, None]
     frames[..., 3] = 255
-    strip = _opened(thumbs.strip(frames))
+    strip = _opened(thumbs.strip([frames]))
     size = thumbs.STRIP_SIZE_PX
     assert strip.shape == (size, thumbs.STRIP_FRAMES * size, 4)
     middles = strip[size // 2, size // 2 :: size, 0].astype(int)
     np.testing.assert_allclose(middles, np.arange(0, 24, 2) * 10, atol=8)
-    assert thumbs.strip(frames) == thumbs.strip(frames)
+    assert thumbs.strip([frames]) == thumbs.strip([frames])
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 32), (16, 64), (300, 300), (1, 200)])
@@ -51,11 +51,27 @@ def test_shrinking_keeps_shape_and_colour(height: int, width: int) -> None:
     )
 
 
-def test_strip_of_a_sample(tiny_run: Path) -> None:
+def test_look_of_a_sample(tiny_run: Path) -> None:
     entry = index.read_entries(tiny_run / "index.parquet")[0]
     sample = thumbs.read_sample(tiny_run, entry)
     assert sample.meta.key == entry.key
-    assert thumbs.strip_of(tiny_run, entry) == thumbs.strip(sample.frames("orbit"))
+    look = thumbs.look_of(tiny_run, entry)
+    assert look.rows == thumbs.PREFERRED
+    assert look.strip == thumbs.strip([sample.frames(name) for name in look.rows])
+    for name, sequence in sample.meta.sequences.items():
+        azimuths = [azimuth for azimuth, _ in look.cameras[name]]
+        np.testing.assert_allclose(azimuths, sequence.azimuth_deg, atol=0.051)
+    assert look.activity is not None
+    times_s, change = look.activity
+    assert len(times_s) == len(change) == sample.meta.sequences["front"].frames - 1
+
+
+def test_change_is_the_mean_difference_over_white() -> None:
+    frames = np.zeros((4, 2, 2, 4), np.uint8)
+    frames[1, 0, 0] = (0, 0, 0, 255)  # one black pixel of four
+    frames[2] = frames[1]
+    frames[3, ..., :3] = 77  # what is invisible does not count
+    assert thumbs.changes(frames) == pytest.approx([0.25, 0.0, 0.25])
 
 
 def test_entries_that_do_not_fit_are_refused(tiny_run: Path) -> None:
