@@ -97,7 +97,7 @@ def _compared(both: duckdb.DuckDBPyConnection) -> Comparison:
             "b.verdict AS verdict_b, coalesce(b.rule, '') AS rule_b, count(*) AS clips "
             "FROM pairs "
             "WHERE (a.verdict, coalesce(a.rule, '')) <> (b.verdict, coalesce(b.rule, '')) "
-            "GROUP BY ALL ORDER BY clips DESC, ALL"
+            "GROUP BY ALL ORDER BY clips DESC, verdict_a, rule_a, verdict_b, rule_b"
         ),
         changed=rows(
             f"SELECT {shown}, a.verdict AS verdict_a, a.rule AS rule_a, b.verdict AS verdict_b, "
