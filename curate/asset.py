@@ -30,10 +30,14 @@ from render.session import BlenderSession, OpenedAsset
 from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
-from shards.sample import AssetMeta, sample_key
+from shards.sample import AssetMeta
+from shards.tombstones import content_name
 
 _WHOLE = {"clip_index": -1, "clip_name": "", "warnings": "[]"}  # a row about no clip
 _TAKEN_DOWN = Decision("taken_down", 1, 0, "lists", "the run's tombstones.json has it")
+_COPY_TAKEN_DOWN = Decision(
+    "taken_down", 1, 0, "lists", "the run's tombstones.json has an asset of the same bytes"
+)
 _RECORD_RESTS_ON = (
     "settings", "sha256", "companions", "stamp", "licence", "attribution", "name", "tags",
 )  # fmt: skip
@@ -120,7 +124,7 @@ class _Asset:
         self.config = job.config
         self.warnings: list[str] = []
         self.kept = 0
-        self.seen = Seen(job.config.curate.duplicates)  # of this asset alone
+        self.seen = Seen(job.config.curate.copies())  # of this asset alone
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
@@ -146,6 +150,8 @@ class _Asset:
             "missing_textures": inspection.missing_images,
         }
         self.warnings = list(inspection.warnings)
+        if content_name(inspection.sha256) in self.job.taken_down:
+            return [self._whole(**rejection("source", _COPY_TAKEN_DOWN))]
         if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
             return [self._whole(**rejection("inspect", reason))]
         try:
@@ -189,7 +195,7 @@ class _Asset:
         asset = AssetFacts.of(self.base)
         road = ClipRoad(self.job, self.session, view, clip, about, asset)
         try:
-            if sample_key(self.job.source.uid, clip.index) in self.job.taken_down:
+            if self.job.is_taken_down(clip.index, self.base["sha256"]):
                 return road.score() | rejection("curate", _TAKEN_DOWN)
             if limit is not None and self.kept >= limit:
                 return road.score() | rejection("curate", _clip_limit(limit))

@@ -129,7 +129,7 @@ def _work(
             run.versions,
             run.staging(source),
             run.committed(source.uid),
-            run.clips_taken_down(source.uid),
+            run.names_taken_down(source.uid),
         )
         for source in missing
     )

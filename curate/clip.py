@@ -38,6 +38,7 @@ from shards.errors import AssetError
 from shards.files import write_atomic
 from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
 from shards.seeding import ClipAddress
+from shards.tombstones import content_name, is_named
 from shards.write import StagedSample
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
@@ -56,7 +57,8 @@ class Job:
         staging: folder of this asset's results.
         finished: fingerprint of each sample of this asset that needs no rendering, because a
             committed or withdrawn shard holds it: such a clip is only judged again.
-        taken_down: keys of clips of this asset that are scored, but not rendered any more.
+        taken_down: names of what is not rendered any more: keys of clips of this asset, which are
+            only scored, and all assets and clips that are named by their bytes.
     """
 
     source: Source
@@ -71,11 +73,17 @@ class Job:
         staged = StagedSample(key, self.staging / f"{key}.tar")
         return fingerprint in (self.finished.get(key), staged.fingerprint())
 
+    def is_taken_down(self, clip_index: int, sha256: str) -> bool:
+        """Tell whether a clip of this asset, whose file has this hash, was taken down."""
+        key = sample_key(self.source.uid, clip_index)
+        return key in self.taken_down or is_named(content_name(sha256, key), self.taken_down)
+
     def stands(self, row: Mapping[str, Any]) -> bool:
         """Tell whether a clip's row still stands: as to takedown, and as to its sample."""
-        key = sample_key(self.source.uid, row["clip_index"])
-        if (key in self.taken_down) != (row.get("rule") == "taken_down"):
+        down = self.is_taken_down(row["clip_index"], row.get("sha256") or "")
+        if down != (row.get("rule") == "taken_down"):
             return False
+        key = sample_key(self.source.uid, row["clip_index"])
         return row["verdict"] != "kept" or self.holds(key, row["fingerprint"])
 
 

@@ -82,7 +82,7 @@ class Collector:
         self._places = {source.uid: place for place, source in enumerate(sources)}
         self._next = 0
         self._ready: dict[str, tuple[Rows, bool]] = {}  # and whether they are in the ledger
-        self._seen = Seen(run.config.curate.duplicates)
+        self._seen = Seen(run.config.curate.copies())
         self._waiting: dict[str, list[StagedSample]] = defaultdict(list)  # see _readmit
         self._line: deque[_Sample | _Rows] = deque()
         self._bytes = 0

@@ -122,6 +122,11 @@ class CurateConfig(Config):
     rights: RightsConfig = RightsConfig()
     duplicates: DuplicateConfig = DuplicateConfig()
 
+    def copies(self) -> DuplicateConfig:
+        """Say what becomes of copies under these rules."""
+        default = "nothing" if self.rules == "diffusion4d" else "clips"
+        return self.duplicates.model_copy(update={"reject": self.duplicates.reject or default})
+
 
 class ShardConfig(Config):
     """How samples are cut into shards."""

@@ -54,10 +54,11 @@ class QualityConfig(Config):
 class DuplicateConfig(Config):
     """What counts as a copy of an earlier clip, and what becomes of it."""
 
-    reject: Literal["nothing", "bytes", "clips", "geometry"] = Field(
-        default="clips",
+    reject: Literal["nothing", "bytes", "clips", "geometry"] | None = Field(
+        default=None,
         description="bytes: copies of files; clips: also equal motion of equal geometry in equal "
-        "colours; geometry: also other motion of geometry that is there already",
+        "colours; geometry: also other motion of geometry that is there already; none: clips, but "
+        "nothing under rules=diffusion4d, whose paper drops no copies",
     )
     geometry_tolerance: float = Field(
         default=GEOMETRY_TOLERANCE,

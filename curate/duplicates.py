@@ -31,6 +31,7 @@ class Seen:
     def __init__(self, config: DuplicateConfig) -> None:
         """Start with nothing seen."""
         self._config = config
+        self._reject = config.reject or "clips"
         self._files: dict[tuple[str, int], str] = {}  # content, clip -> name
         self._shapes = Leaders(config.geometry_tolerance)
         self._family: int | None = None  # of the asset that was entered last
@@ -91,7 +92,7 @@ class Seen:
         original = self._files.get(_file(row))
         if original is not None:
             return self._copy("bytes", original, 0.0, 0.0)
-        if self._family is not None and not self._is_new and self._config.reject == "geometry":
+        if self._family is not None and not self._is_new and self._reject == "geometry":
             limit = self._config.geometry_tolerance
             return self._copy("geometry", self._kept[self._family], self._distance, limit)
         motion = Sketch.decode(row.get("clip_sketch"))
@@ -127,7 +128,7 @@ class Seen:
         self, kind: str, original: str, value: float, limit: float
     ) -> tuple[dict[str, Any], Decision | None]:
         level = _LEVELS.index(kind)
-        if level > _LEVELS.index(self._config.reject):
+        if level > _LEVELS.index(self._reject):
             return _fields(duplicate_of=original), None
         what, unit = _COPIES[kind]
         sentence = f"{what} as {original}, which comes first"

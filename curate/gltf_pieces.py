@@ -155,8 +155,8 @@ def _neighbours(some: _Some) -> np.ndarray:
 
 def _piece(body: int, some: _Some, few: np.ndarray, start: int) -> Piece:
     points, numbers, weights = some.points[few], some.numbers[few], some.weights[few]
-    used, columns = np.unique(numbers, return_inverse=True)
-    columns = columns.reshape(numbers.shape)
+    used = np.flatnonzero(np.bincount(numbers.reshape(-1)))
+    columns = (np.cumsum(np.bincount(used)) - 1)[numbers]
     share = np.zeros((len(few), len(used)))
     for slot in range(numbers.shape[1]):
         share[np.arange(len(few)), columns[:, slot]] += weights[:, slot]

@@ -167,20 +167,21 @@ class _Builder:
         self._find_owners()
 
     def _common_ancestor(self, indices: list[int]) -> int:
-        common: list[int] | None = None
-        for index in indices:
-            path = []
-            while index >= 0:
-                path.append(index)
+        place: dict[int, int] = {}  # the first one's ancestors, by how far up they are
+        index = indices[0] if indices else -1
+        while index >= 0:
+            place[index] = len(place)
+            index = self.nodes[index].parent
+        highest = 0
+        seen: set[int] = set()
+        for index in indices[1:]:
+            while index >= 0 and index not in place and index not in seen:
+                seen.add(index)
                 index = self.nodes[index].parent
-            path = path[::-1]
-            if common is not None:
-                same = 0
-                while same < min(len(path), len(common)) and path[same] == common[same]:
-                    same += 1
-                path = path[:same]
-            common = path
-        return common[-1] if common else -1
+            if index < 0:
+                return -1
+            highest = max(highest, place.get(index, 0))  # seen: counted when it was
+        return list(place)[highest] if place else -1
 
     def _find_owners(self) -> None:
         stack = [(i, -1 if self.root_is_armature else -2) for i in self.root_children]

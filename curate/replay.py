@@ -40,7 +40,7 @@ def replay(rows: Iterable[Row], config: CurateConfig) -> Replay:
     Failures, whole assets and rejections by what was rendered stay as they are. A clip that passes
     now is kept, but has no sample until it is built with these settings.
     """
-    seen = duplicates.Seen(config.duplicates)
+    seen = duplicates.Seen(config.copies())
     found: list[Row] = []
     moves: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
     for _, of_asset in groupby(rows, key=itemgetter("uid")):

@@ -11,6 +11,7 @@ _FAULT_RULES = {
     "timeout": "blender_timeout",
     "memory": "blender_memory",
     "load": "import_failed",
+    "images": "image_too_large",
     "error": "blender_error",
 }
 

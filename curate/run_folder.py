@@ -28,7 +28,7 @@ from shards.errors import RunError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
 from shards.sample import SCHEMA_VERSION, sample_key
 from shards.store import LocalStore
-from shards.tombstones import is_named, read_tombstones
+from shards.tombstones import content_name, is_content, is_named, read_tombstones
 from shards.write import ShardWriter, StagedSample
 
 
@@ -119,17 +119,25 @@ class RunFolder:
         """
         return self._samples.get(uid, {})
 
-    def taken_down(self, key: str) -> bool:
-        """Tell whether a sample was taken down; then it is neither rendered nor packed again."""
-        return is_named(key, self._tombstones)
+    def taken_down(self, key: str, sha256: str | None = None) -> bool:
+        """Tell whether a sample was taken down; then it is neither rendered nor packed again.
 
-    def clips_taken_down(self, uid: str) -> frozenset[str]:
-        """List the samples of an asset that were taken down by their own names."""
-        return frozenset(name for name in self._tombstones if uid_of(name) == uid)
+        Args:
+            key: of the sample.
+            sha256: of its asset's file, where copies of the same bytes are asked about too.
+        """
+        if is_named(key, self._tombstones):
+            return True
+        return bool(sha256) and is_named(content_name(sha256 or "", key), self._tombstones)
+
+    def names_taken_down(self, uid: str) -> frozenset[str]:
+        """List what bars clips of an asset: their own names, and everything named by its bytes."""
+        return frozenset(n for n in self._tombstones if uid_of(n) == uid or is_content(n))
 
     def barred(self, source: Source) -> Source:
         """Refuse an asset that was taken down as a whole: it is not even fetched again."""
-        if source.uid in self._tombstones and not source.refusal:
+        names = {source.uid, content_name(source.sha256)}
+        if not source.refusal and not names.isdisjoint(self._tombstones):
             return replace(source, refusal="taken_down")
         return source
 
@@ -224,6 +232,8 @@ class RunFolder:
             return False
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
             return False
+        if not all(map(self._agrees_with_takedown, rows)):
+            return False
         return _same_files(known, rows[0])
 
     def _standing(self, samples: Mapping[str, str]) -> dict[str, str]:
@@ -233,7 +243,19 @@ class RunFolder:
         """Tell whether a clip was rejected as taken down, and is on the list no more."""
         if row["rule"] != "taken_down" or row["clip_index"] < 0:
             return False
-        return not self.taken_down(sample_key(row["uid"], row["clip_index"]))
+        return not self.taken_down(sample_key(row["uid"], row["clip_index"]), row.get("sha256"))
+
+    def _agrees_with_takedown(self, row: Mapping[str, Any]) -> bool:
+        """Tell whether a row says what the list says of its file's bytes.
+
+        What is listed by its own name keeps its row; its sample is skipped by readers.
+        """
+        if row["verdict"] == "kept":
+            key = row["sample_key"]
+            return self.taken_down(key) or not self.taken_down(key, row.get("sha256"))
+        if row["rule"] == "taken_down" and row["clip_index"] < 0 and row.get("sha256"):
+            return content_name(row["sha256"]) in self._tombstones
+        return True
 
     def _has_sample(self, source: Source, key: str, fingerprint: str) -> bool:
         staged = StagedSample(key, self.staging(source) / f"{key}.tar")
@@ -253,7 +275,8 @@ def _kept(rows: list[dict[str, Any]]) -> dict[str, str]:
 def _same_word(source: Source, row: Mapping[str, Any]) -> bool:
     """Tell whether lists and metadata say the same of an asset as when a row was made."""
     whole = row["clip_index"] < 0
-    refused = row["rule"] if whole and row["rule"] in REFUSALS else ""
+    # what was refused for its bytes has been looked at, and has their hash
+    refused = row["rule"] if whole and row["rule"] in REFUSALS and not row.get("sha256") else ""
     said = source.about.fields()
     return refused == source.refusal and all(row.get(name) == said[name] for name in said)
 

@@ -32,7 +32,7 @@ _GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dri/renderD*")
 _KERNEL_VARIABLES = ("OPTIX_CACHE_PATH", "CUDA_CACHE_PATH", "NEO_CACHE_DIR", "AMD_COMGR_CACHE_DIR")
 _ROOT = Path(__file__).resolve().parents[1]
 
-FaultKind = Literal["crash", "timeout", "memory", "load", "error"]
+FaultKind = Literal["crash", "timeout", "memory", "load", "images", "error"]
 
 
 class WorkerConfig(Config):
@@ -55,7 +55,8 @@ class BlenderFault(Exception):
 
     Attributes:
         kind: ``crash`` (died), ``timeout`` (killed), ``memory`` (killed), ``load`` (the importer
-            refused the file), ``error`` (a Python error inside).
+            refused the file), ``images`` (they are too large to decode), ``error`` (a Python error
+            inside).
         message: one sentence.
         log_tail: the last lines that Blender wrote to stderr.
     """
@@ -71,7 +72,7 @@ class BlenderFault(Exception):
     @property
     def process_lives(self) -> bool:
         """Tell whether the process survived, with the asset still open."""
-        return self.kind in ("load", "error")
+        return self.kind in ("load", "images", "error")
 
 
 class BlenderProcess:

@@ -16,7 +16,7 @@ from shards.export import export_diffusion4d, export_huggingface
 from shards.lint import lint_run
 from shards.manage import compact_run, merge_runs, sides_of, split_run, standing
 from shards.read import SampleReader
-from shards.tombstones import add_tombstones
+from shards.tombstones import add_tombstones, with_copies
 
 T = TypeVar("T")
 
@@ -154,6 +154,9 @@ def tombstone(
 ) -> None:
     """Take assets or samples down: readers skip them at once, no tar is rewritten.
 
+    Copies of the same file go with them, whatever they are called, now and in later builds. Others
+    that look alike stay: the ledger's column family names them.
+
     For good: there is no way back but to edit RUN/tombstones.json. `orbit4d shards compact` removes
     the bytes.
     """
@@ -167,7 +170,8 @@ def tombstone(
                 f"{run}: no asset or sample {', '.join(unknown)}; nothing was noted. See: orbit4d "
                 f"shards ls {run}"
             )
-        listed = add_tombstones(run, dict.fromkeys(names, reason))
+        wanted = with_copies(dict.fromkeys(names, reason), reader.entries())
+        listed = add_tombstones(run, wanted)
         hit = zip(reader.column("uid"), reader.column("key"), strict=True)
         return sum(uid in listed or key in listed for uid, key in hit)
 

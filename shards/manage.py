@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from shards.index import IndexEntry
 from shards.read import SampleReader
 from shards.sample import decode_sequence, encode_members, sample_to_tar
 from shards.store import LocalStore
-from shards.tombstones import is_named, read_tombstones
+from shards.tombstones import is_content, is_entry_named, is_named, read_tombstones
 from shards.write import ShardWriter, StagedSample
 
 _STAGING = "staging/.withdrawn"  # where a build looks for samples of withdrawn shards, too
@@ -83,7 +83,8 @@ def side_of(family: str, shares: dict[str, float], seed: int = 0) -> str:
 def merge_runs(runs: Sequence[Path], out: Path, target_bytes: int, codec: Codec | None) -> int:
     """Write the samples of several runs into one; what was taken down stays behind.
 
-    A sample that is in several of them, byte for byte, is written once.
+    Copies of a file that was taken down in one of the runs stay behind in all. A sample that is in
+    several of them, byte for byte, is written once.
 
     Returns:
         How many samples were written.
@@ -92,8 +93,9 @@ def merge_runs(runs: Sequence[Path], out: Path, target_bytes: int, codec: Codec 
         ShardError: if a key stands for different samples, or ``out`` has shards already.
     """
     found: dict[str, Found] = {}
+    buried = {name for run in runs for name in read_tombstones(LocalStore(run)) if is_content(name)}
     for run in runs:
-        for sample in standing(run):
+        for sample in standing(run, buried):
             known = found.setdefault(sample.entry.key, sample)
             if known.entry.sha256 != sample.entry.sha256:
                 raise ShardError(
@@ -124,12 +126,12 @@ def sides_of(samples: Sequence[Found], shares: dict[str, float], seed: int = 0) 
     return [side_of(family, shares, seed) for family in families]
 
 
-def standing(run: Path) -> Iterator[Found]:
-    """Find the samples of a run that were not taken down, in index order."""
+def standing(run: Path, others: Collection[str] = ()) -> Iterator[Found]:
+    """Find the samples of a run that were not taken down, there or by others, in index order."""
     reader = SampleReader(run)
-    names = reader.tombstones.names
+    names = {*reader.tombstones.names, *others}
     for number, entry in enumerate(reader.entries()):
-        if not is_named(entry.key, names):
+        if not is_entry_named(entry, names):
             yield Found(reader, number, entry)
 
 
@@ -164,7 +166,7 @@ def compact_run(run: Path, target_bytes: int) -> dict[str, int]:
         writer = ShardWriter(run, target_bytes)
         folder = run / _STAGING
         before = sum(path.stat().st_size for path in index.tars(run))
-        gone = [entry for entry in writer.keys.values() if is_named(entry.key, names)]
+        gone = [entry for entry in writer.keys.values() if is_entry_named(entry, names)]
         hit = sorted({entry.shard for entry in gone})
         dead = {entry.key for entry in gone}
         for shard in hit:

@@ -12,7 +12,7 @@ from shards.errors import SampleError, ShardError, TakenDown
 from shards.index import IndexEntry
 from shards.sample import SampleMeta, members_of
 from shards.store import LocalStore, Missing, SampleCache, StoreConfig, open_store
-from shards.tombstones import Tombstones
+from shards.tombstones import Tombstones, is_entry_named
 
 
 class SampleReader:
@@ -172,7 +172,7 @@ class SampleReader:
 
     def _standing(self, i: int) -> IndexEntry:
         entry = self.entry(i)
-        if self.tombstones.hold(entry.key):
+        if is_entry_named(entry, self.tombstones.names):
             raise TakenDown(
                 f"{self.run}: sample {entry.key!r} was taken down (see tombstones.json there); it "
                 "is not read any more"

@@ -1,16 +1,19 @@
 """Takedown: samples that readers skip from now on, listed in ``RUN/tombstones.json``.
 
-A name is an asset's uid or a sample's key. Readers of a local folder notice a change at the next
-sample, others within ``EVERY_S``. The tars keep the bytes until ``orbit4d shards compact``.
+A name is an asset's uid or a sample's key. Copies of the same bytes go with what they are copies
+of: those that are there are named too, and for later builds the bytes are (``content_name``).
+Readers of a local folder notice a change at the next sample, others within ``EVERY_S``. The tars
+keep the bytes until ``orbit4d shards compact``.
 """
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from shards.errors import ShardError
 from shards.files import dump_json, write_atomic
+from shards.index import IndexEntry
 from shards.store import LocalStore, Missing, Store
 
 FILE = "tombstones.json"
@@ -48,6 +51,52 @@ def add_tombstones(run: Path, names: dict[str, str]) -> dict[str, str]:
 def is_named(key: str, names: Collection[str]) -> bool:
     """Say whether a list takes down the sample with this key, by its key or by its asset."""
     return key in names or key.rpartition("-")[0] in names
+
+
+_CONTENT = "sha256:"
+
+
+def is_content(name: str) -> bool:
+    """Say whether a name is one of bytes: see ``content_name``."""
+    return name.startswith(_CONTENT)
+
+
+def content_name(sha256: str, key: str = "") -> str:
+    """Name an asset by its file's hash, or with a sample's key that clip of it.
+
+    ``is_named`` knows such a name as it knows a key.
+    """
+    clip = key.rpartition("-")[2]
+    return f"{_CONTENT}{sha256}-{clip}" if clip else f"{_CONTENT}{sha256}"
+
+
+def is_entry_named(entry: IndexEntry, names: Collection[str]) -> bool:
+    """Say whether a list takes down a sample, by its key, its asset or its asset's bytes."""
+    if is_named(entry.key, names):
+        return True
+    return bool(entry.asset_sha256) and is_named(content_name(entry.asset_sha256, entry.key), names)
+
+
+def with_copies(names: Mapping[str, str], entries: Iterable[IndexEntry]) -> dict[str, str]:
+    """Add to names those of the same bytes: of later copies, and of the copies that are there.
+
+    Args:
+        names: uid or key -> reason.
+        entries: of the index.
+    """
+    known = [entry for entry in entries if entry.asset_sha256]
+    contents = {
+        content_name(entry.asset_sha256, part): names[name]
+        for entry in known
+        for name, part in ((entry.uid, ""), (entry.key, entry.key))
+        if name in names
+    }
+    copies: dict[str, str] = {}
+    for entry in known:
+        for name, part in ((entry.uid, ""), (entry.key, entry.key)):
+            if (reason := contents.get(content_name(entry.asset_sha256, part))) is not None:
+                copies[name] = reason
+    return contents | copies | dict(names)
 
 
 class Tombstones:

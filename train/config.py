@@ -84,6 +84,10 @@ class DataConfig(Config):
         default=50.0, gt=0, description="m = this * mean squared difference; see train.data"
     )
     held_out_share: float = Field(default=0.18, ge=0, lt=1, description="of all clips")
+    held_out: Literal["assets", "clips"] = Field(
+        default="assets",
+        description="whole assets with their copies, or new motions of assets that are trained on",
+    )
     workers: int = Field(default=0, ge=0, description="decoding processes; 0 = in the trainer")
     cache_mb: int = Field(default=512, ge=0, description="decoded, resized samples kept in memory")
 

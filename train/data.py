@@ -15,6 +15,7 @@ from shards.errors import ConfigError, RunError
 from shards.index import IndexEntry
 from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import SampleMeta
+from shards.tombstones import is_named
 from shards.view import SampleView
 from train.config import DataConfig
 from train.encoded import encoder_of, first_intact, samples_kind
@@ -231,19 +232,20 @@ def check_space(clips: Clips, space: Space, size: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class NotAmong:
-    """A filter of clips that loader processes can be handed."""
+    """A filter of clips, by key or by asset, that loader processes can be handed."""
 
-    keys: frozenset[str]
+    names: frozenset[str]
 
     def __call__(self, entry: IndexEntry) -> bool:
         """Say whether a clip is none of these."""
-        return entry.key not in self.keys
+        return not is_named(entry.key, self.names)
 
 
 def follow_clips(run: Path, config: DataConfig, seed: int, held_out: Collection[str]) -> Clips:
     """Open the clips of a RUN folder that is still being built, all but those held out.
 
     Those of shards that are finished meanwhile join at each new epoch.
+    ``held_out`` names clips by their keys, or whole assets by their uids.
     """
     reader = SampleReader(run, follow=True)
     settings = stream_config(config, reader.entries(), seed).model_copy(update={"follow": True})

@@ -46,8 +46,9 @@ def held_out_keys(fit: Path, data: Path) -> tuple[str, ...]:
     keys = tuple(key for key in split.held_out if key in present)
     if not keys:
         raise RunError(
-            f"{data}: none of its clips were held out when {fit} was trained. That takes an asset "
-            "with two kept clips or more, and the RUN folder that was trained on"
+            f"{data}: none of its clips were held out when {fit} was trained. That takes the "
+            "RUN folder that was trained on, with two assets or more (data.held_out=clips: one "
+            "with two clips or more)"
         )
     return keys
 

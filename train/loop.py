@@ -40,6 +40,7 @@ from train.models.modelscope import load_published
 from train.noise import Schedule
 from train.report import StepReport
 from train.run import FitFolder, Plan, write_document
+from train.split import names_kept_out
 from train.text import open_text
 
 
@@ -244,7 +245,12 @@ def fit(
     clear_unfinished(folder.checkpoints)
     write_document(plan, data, out)
     clips = (
-        follow_clips(data, config.data, config.seed, plan.split.held_out)
+        follow_clips(
+            data,
+            config.data,
+            config.seed,
+            names_kept_out(plan.split.held_out, config.data.held_out),
+        )
         if plan.follow
         else open_clips(data, config.data, config.seed, plan.split.train)
     )

@@ -17,8 +17,9 @@ from shards.errors import RunError, SampleError
 from shards.files import dump_json, sha256_of, write_atomic
 from shards.read import SampleReader
 from shards.sample import SequenceMeta
+from shards.tombstones import is_named
 from train.config import TrainConfig
-from train.split import Split, split_clips
+from train.split import Split, names_kept_out, split_clips
 
 RUN_SCHEMA = 1
 _LOOKED_AT = 8  # clips whose cameras are compared
@@ -125,7 +126,7 @@ def plan_fit(config: TrainConfig, data: Path, out: Path, *, follow: bool = False
             f"{data}: has no finished shard yet. Wait for the build's first one (shards.target_mb "
             "says how large they are), then give the same command again"
         )
-    split = split_clips(entries, config.data.held_out_share)
+    split = split_clips(entries, config.data.held_out_share, config.data.held_out)
     digest = "" if follow else sha256_of(data / "index.parquet")
     folder = FitFolder(out)
     if folder.document.exists():
@@ -133,8 +134,9 @@ def plan_fit(config: TrainConfig, data: Path, out: Path, *, follow: bool = False
         _check_same(document, config, digest, out)
         if follow:
             held_out = tuple(document["held_out_keys"])
+            out_of_it = names_kept_out(held_out, config.data.held_out)
             there = (entry.key for entry in entries)
-            split = Split(tuple(key for key in there if key not in held_out), held_out)
+            split = Split(tuple(key for key in there if not is_named(key, out_of_it)), held_out)
     if not split.train:
         raise RunError(f"{data}: holds no clips to train on; see its ledger for why")
     return Plan(config, split, folder.steps_done(), digest, follow)

@@ -66,7 +66,7 @@ class Server:
         try:
             answer = getattr(self, f"do_{request['op']}")(request)
         except LoadError as error:
-            return {"ok": False, "kind": "load", "error": str(error)}
+            return {"ok": False, "kind": error.kind, "error": str(error)}
         except MemoryError:
             return {"ok": False, "kind": "memory", "error": "Blender ran out of memory"}
         except Exception as error:  # one job fails, the process serves on

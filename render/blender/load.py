@@ -54,6 +54,14 @@ class Asset:
 class LoadError(Exception):
     """The importer refused the file; the text is its reason."""
 
+    kind = "load"
+
+
+class ImageError(LoadError):
+    """An image is too large to be decoded, or does not say how large it is."""
+
+    kind = "images"
+
 
 def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> Asset:
     """Empty Blender, open the file, and put aside everything that must not be seen.
@@ -357,13 +365,13 @@ def _refuse_huge_images() -> int:
             try:
                 width, height = image_size(head) or (0, 0)
             except ValueError as error:
-                raise LoadError(f"image {image.name!r}: {error}") from error
+                raise ImageError(f"image {image.name!r}: {error}") from error
             total += width * height
             if width * height > PIXELS_MAX:
                 found = f"image {image.name!r} is {width} x {height} pixels, the limit is"
-                raise LoadError(f"{found} {PIXELS_MAX:,} pixels; scale the image down")
+                raise ImageError(f"{found} {PIXELS_MAX:,} pixels; scale the image down")
     if total > PIXELS_TOTAL_MAX:
-        raise LoadError(f"the images have {total:,} pixels, the limit is {PIXELS_TOTAL_MAX:,}")
+        raise ImageError(f"the images have {total:,} pixels, the limit is {PIXELS_TOTAL_MAX:,}")
     return total
 
 

@@ -22,6 +22,7 @@ from shards import index
 from shards.config import digest_of
 from shards.files import dump_json, sha256_of, write_atomic
 from shards.sample import sample_key
+from shards.tombstones import content_name
 from shards.write import StagedSample
 from tests.make_shards import make_sample, pack_sample
 
@@ -67,8 +68,12 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
         "sample_key": "",
         "fingerprint": "",
     }
-    if source.refusal:
-        refused = {"clip_index": -1, "verdict": "rejected", "rule": source.refusal}
+    by_bytes = content_name(base["sha256"]) in run.names_taken_down(source.uid)
+    if source.refusal or by_bytes:
+        rule = source.refusal or "taken_down"
+        refused = {"clip_index": -1, "verdict": "rejected", "rule": rule}
+        if source.refusal:
+            refused["sha256"] = None  # nobody looks at its bytes
         write_atomic(
             done_file(staging), dump_json({"settings": run.basis, "rows": [base | refused]})
         )

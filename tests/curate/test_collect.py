@@ -20,7 +20,8 @@ from shards import index
 from shards.errors import SampleError
 from shards.files import sha256_of
 from shards.manage import compact_run
-from shards.tombstones import add_tombstones
+from shards.read import SampleReader
+from shards.tombstones import add_tombstones, content_name, with_copies
 from shards.write import ShardWriter
 from tests.curate.staging import (
     SETTINGS,
@@ -361,6 +362,27 @@ def test_an_asset_that_was_taken_down_stays_down(
     (run / "tombstones.json").unlink()  # the way back
     assert build(run, inputs, BRIGHTER) == ["a.glb"]
     build(tmp_path / "fresh", inputs, BRIGHTER)
+    assert outcome(run) == outcome(tmp_path / "fresh")
+
+
+def test_a_copy_of_the_same_bytes_stays_down_with_its_original(
+    inputs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    build(run, inputs)
+    (uid,) = {row["uid"] for row in ledger.load(run) if row["path"] == "d.glb"}
+    add_tombstones(run, with_copies({uid: ""}, SampleReader(run).entries()))
+    hashes = {row["path"]: row["sha256"] for row in ledger.load(run)}
+    assert hashes["d.glb"] == hashes["e.glb"]  # another name of the same bytes
+    add_tombstones(run, {content_name(hashes["d.glb"]): ""})
+    assert build(run, inputs) == ["e.glb"]
+    (row,) = (row for row in ledger.load(run) if row["path"] == "e.glb")
+    assert (row["clip_index"], row["rule"]) == (-1, "taken_down")
+    assert not any(key.startswith("e-") for key in samples(run))
+    assert build(run, inputs) == []
+    (run / "tombstones.json").unlink()  # the way back
+    assert build(run, inputs) == ["e.glb"]
+    build(tmp_path / "fresh", inputs)
     assert outcome(run) == outcome(tmp_path / "fresh")
 
 

@@ -127,6 +127,19 @@ def test_copies_are_found_in_stored_rows_and_let_go_by_the_setting() -> None:
     assert judge(found, "duplicates.reject=geometry")[2] == ("rejected", "duplicate_geometry")
 
 
+def test_the_papers_rules_keep_copies_unless_told_otherwise() -> None:
+    sketches = {
+        "geometry": Sketch(12, np.linspace(0.1, 1, 14)).encode(),
+        "clip_sketch": Sketch(24, np.linspace(0, 1, 16)).encode(),
+    }
+    rows = [row(**SEEN) | sketches, row(1, **SEEN) | sketches]
+    assert judge(rows, PAPER) == [("kept", "")] * 2
+    found = replay(rows, CurateConfig.load(None, [PAPER])).rows
+    assert [new["duplicate_of"] for new in found] == [None, "a-000"]
+    told = judge(rows, PAPER, "duplicates.reject=clips")
+    assert [rule for _, rule in told] == ["", "duplicate_geometry_and_clip"]
+
+
 def test_rows_of_before_are_judged_by_what_they_hold() -> None:
     later = {"parts", "licence", "geometry", "geometry_tracks", "texture_mb", "content"}
     assert judge([row(**dict.fromkeys(later))], "quality.parts_max=1") == [("kept", "")]

@@ -391,7 +391,7 @@ cube.data.materials.append(material)
     before = process.memory_info().rss
     with pytest.raises(BlenderFault, match=r"is 20000 x 16000 pixels, the limit is") as caught:
         session.open(path, "blend", None)
-    assert caught.value.kind == "load"
+    assert caught.value.kind == "images"
     assert process.memory_info().rss - before < 100 * 2**20
 
 

@@ -109,14 +109,15 @@ def test_a_worker_takes_slots_again_that_it_had_before() -> None:
     ring = Ring(3, 10, context)
     here, there = context.Pipe()
     assert ring.take() == 0
-    worker = context.Process(target=_takes, args=(ring, there))
+    worker = context.Process(target=_takes, args=(ring, there), daemon=True)  # a failure must end
     worker.start()
+    there.close()  # so that a worker that dies is noticed
     assert here.recv() == 1
     ring.free(0)
     here.send(None)
     assert here.recv() == 1  # though 0 is free as well
     here.send(None)
-    worker.join()
+    worker.join(30)
     assert worker.exitcode == 0
 
 

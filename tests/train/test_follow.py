@@ -16,9 +16,12 @@ from train.generate import generate_held_out, held_out_keys
 from train.loop import fit
 from train.report import StepReport
 from train.run import plan_fit, write_document
+from train.split import names_kept_out
 
 DATA = DataConfig(size=8, frames=2)
-SMALL = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"frames": 2})})
+# the first shard has one asset: only some of its clips can be held out
+FEW = {"frames": 2, "held_out": "clips"}
+SMALL = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update=FEW)})
 Grow = Callable[[int], None]
 
 
@@ -83,6 +86,24 @@ def test_a_plan_keeps_what_the_first_call_held_out(run: Path, grow: Grow, tmp_pa
     later = plan_fit(SMALL, run, tmp_path / "fit", follow=True)
     assert later.split.held_out == first.split.held_out
     assert len(later.split.train) == 11
+
+
+def test_of_an_asset_that_is_held_out_later_clips_are_too(
+    run: Path, grow: Grow, tmp_path: Path
+) -> None:
+    grow(2)  # of the second asset; two more follow
+    whole = CONFIG.model_copy(update={"data": SMALL.data.model_copy(update={"held_out": "assets"})})
+    first = plan_fit(whole, run, tmp_path / "fit", follow=True)
+    (asset,) = {key.rpartition("-")[0] for key in first.split.held_out}
+    (tmp_path / "fit").mkdir()
+    write_document(first, run, tmp_path / "fit")
+    grow(6)
+    later = plan_fit(whole, run, tmp_path / "fit", follow=True)
+    trained = follow_clips(run, DATA, 0, names_kept_out(first.split.held_out, "assets"))
+    keys = {trained[at].key for at in range(len(trained))}
+    assert keys == set(later.split.train)
+    assert len(keys) == 8
+    assert not any(key.startswith(asset) for key in keys)
 
 
 def test_following_and_not_following_do_not_mix(run: Path, grow: Grow, tmp_path: Path) -> None:
