@@ -20,17 +20,17 @@ from shards.camera import opencv_to_blender
 from shards.check import check_run
 from shards.cli import app
 from shards.codec import CODECS, Codec
-from shards.errors import RunError, ShardError
+from shards.errors import RunError, ShardError, TakenDown
 from shards.export import export_diffusion4d, export_huggingface
 from shards.families import families_of
 from shards.likeness import Sketch
 from shards.lint import lint_run
-from shards.manage import balanced, compact_run, merge_runs, side_of, split_run
+from shards.manage import balanced, compact_run, merge_runs, side_of, split_run, standing
 from shards.read import SampleReader
 from shards.sample import decode_sequence
 from shards.tombstones import add_tombstones
-from shards.write import ShardWriter
-from tests.make_shards import make_run, make_sample
+from shards.write import ShardWriter, StagedSample
+from tests.make_shards import make_run, make_sample, pack_sample
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 
@@ -147,6 +147,35 @@ def test_compacting_removes_the_bytes_and_nothing_else(run: Path) -> None:
     assert check_run(run).all_faults() == []
     assert not any(b"blob00" in tar.read_bytes() for tar in index.tars(run))
     assert compact_run(run, 10**6) == {"shards": 0, "samples": 0, "bytes": 0}
+
+
+def test_copies_of_the_same_bytes_are_taken_down_together(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    samples = [make_sample(uid, clip, frames=2, size=8) for uid in "abc" for clip in range(2)]
+    staged = []
+    for meta, images in samples:
+        sha256 = ("f" if meta.asset.uid in "ac" else "e") * 64
+        meta = meta.model_copy(update={"asset": meta.asset.model_copy(update={"sha256": sha256})})
+        path = tmp_path / f"{meta.key}.tar"
+        path.write_bytes(pack_sample(meta, images))
+        staged.append(StagedSample(meta.key, path))
+    for folder, some in ((run, staged), (tmp_path / "other", staged[4:])):
+        writer = ShardWriter(folder, 1)
+        writer.commit(some)
+        writer.finish()
+    assert "2 samples are skipped" in invoke("tombstone", run, "a-001")[1]
+    assert sorted(found.entry.key for found in standing(run)) == [
+        "a-000",
+        "b-000",
+        "b-001",
+        "c-000",
+    ]
+    assert "4 samples are skipped" in invoke("tombstone", run, "a")[1]
+    with pytest.raises(TakenDown):
+        SampleReader(run).read_bytes(keys(run).index("c-000"))
+    assert merge_runs([run, tmp_path / "other"], tmp_path / "m", 10**6, None) == 2
+    assert compact_run(run, 10**6)["samples"] == 4
+    assert sorted(keys(run)) == sorted(keys(tmp_path / "m")) == ["b-000", "b-001"]
 
 
 def test_compacting_goes_on_after_a_kill(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
