@@ -6,6 +6,7 @@ import numpy as np
 
 from curate.gltf_bodies import Body
 
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio (Knuth, multiplicative hashing)
 _CHUNK = 128  # vertices posed together: few bones move one stretch of a mesh
 
 
@@ -49,7 +50,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Cut:
-    """Vertices in pieces. ``back`` puts the rows of the pieces into the vertices' order, (n,)."""
+    """Vertices in pieces. ``back`` names the row of each vertex, (n,); equal ones share theirs."""
 
     pieces: list[Piece]
     back: np.ndarray
@@ -94,17 +95,18 @@ def cut_bodies(bodies: list[Body], bones: Bones, picks: np.ndarray) -> Cut:
             alone.append((number, some)) if len(body.morphs) else together.append(some)
         start = stop
     pieces: list[Piece] = []
-    places: list[np.ndarray] = [np.zeros(0, np.int64)]
+    back = np.empty(len(picks), np.int64)
     groups = [(-1, _joined(together))] if together else []
     for number, some in [*groups, *alone]:
+        places, (some, same) = some.place, _distinct(some)
         order = _neighbours(some)
+        row = np.empty(len(order), np.int64)
+        row[order] = np.arange(len(order)) + (pieces[-1].stop if pieces else 0)
+        back[places] = row[same]
         for at in range(0, len(order), _CHUNK):
             few = order[at : at + _CHUNK]
             first = pieces[-1].stop if pieces else 0
             pieces.append(_piece(number, some, few, first))
-            places.append(some.place[few])
-    back = np.empty(len(picks), np.int64)
-    back[np.concatenate(places)] = np.arange(len(picks))
     return Cut(pieces, back)
 
 
@@ -139,6 +141,30 @@ def _joined(some: list[_Some]) -> _Some:
         np.concatenate([one.place for one in some]), points, np.zeros((0, len(points), 3)),
         np.concatenate(numbers), np.concatenate(weights),
     )  # fmt: skip
+
+
+def _distinct(some: _Some) -> tuple[_Some, np.ndarray]:
+    """Take vertices that are equal in all that moves them once; files split them at every seam.
+
+    Returns:
+        The different ones, and for each of the given its place among them, (n,).
+    """
+    count = len(some.points)
+    if len(some.targets):
+        return some, np.arange(count)
+    floats = np.concatenate([some.points, some.weights], axis=1).view(np.uint64)
+    words = np.concatenate([floats, some.numbers.astype(np.uint64)], axis=1)
+    mixed = np.zeros(count, np.uint64)
+    for column in words.T:
+        mixed = (mixed ^ column) * _MIX
+        mixed ^= mixed >> np.uint64(32)
+    _, first, same = np.unique(mixed, return_index=True, return_inverse=True)
+    if not (words == words[first][same]).all():  # two have one hash
+        return some, np.arange(count)
+    return _Some(
+        some.place[first], some.points[first], some.targets[:, first], some.numbers[first],
+        some.weights[first],
+    ), same  # fmt: skip
 
 
 def _neighbours(some: _Some) -> np.ndarray:
