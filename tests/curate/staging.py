@@ -58,7 +58,7 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
     staging = run.staging(source)
     staging.mkdir(parents=True, exist_ok=True)
     size, modified_ns = stamp_of(source.file) or (None, None)
-    base = {
+    base: dict[str, Any] = {
         "uid": source.uid,
         "path": source.path,
         "bytes": size,
@@ -71,7 +71,7 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
     by_bytes = content_name(base["sha256"]) in run.names_taken_down(source.uid)
     if source.refusal or by_bytes:
         rule = source.refusal or "taken_down"
-        refused = {"clip_index": -1, "verdict": "rejected", "rule": rule}
+        refused: dict[str, Any] = {"clip_index": -1, "verdict": "rejected", "rule": rule}
         if source.refusal:
             refused["sha256"] = None  # nobody looks at its bytes
         write_atomic(
