@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 
 from curate.asset import give_up
+from curate.card import write_card
 from curate.catalogue import Gathered, gather
 from curate.clip import Job
 from curate.cluster import Outcome, run_here, run_on_ray
@@ -84,6 +85,7 @@ def build(
         run.finish({"assets": collector.assets, **collector.verdicts, "rules": collector.rules})
         log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
     write_report(out)
+    write_card(out)
     return collector
 
 

@@ -39,6 +39,8 @@ _SCRIPTS = (  # in this order
     "report.js",
     "report_whatif.js",
     "report_review.js",
+    "vendor/sqljs/sql-wasm-inline.js",
+    "report_sql.js",
 )
 _STYLES = ("vendor/uplot/uPlot.min.css", "report.css", "report_panels.css")
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -56,6 +56,7 @@ def page_data(
         "columns": [asdict(column) for column in described],
         "rows": report_data.embed(shown, [column.name for column in described]),
         "scores": [column.name for column in described if column.kind == "score"],
+        "kept": int(report_scores.verdict_is(table, "kept").sum()),
         "places": places,
         "picks": picks,
         "histograms": report_scores.histograms(table, config),

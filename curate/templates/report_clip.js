@@ -103,9 +103,13 @@ function scoresOf(row) {
 // Text in single quotes for a shell; what it cannot hold is not made up.
 const quoted = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
+// Of a clip that failed in Blender the ledger has the command; of others it is put together here.
 function reproduce(row) {
   if (at(row, "clip_index") < 0) return null;
-  return make("pre", "", visible(`orbit4d render one ${quoted(at(row, "path"))} --clip ${at(row, "clip_index")}`));
+  const source = at(row, "source") ?? "";
+  const asset = source.startsWith("objaverse") ? `${source}:` : quoted(at(row, "path"));
+  const words = `orbit4d render one ${asset} --clip ${at(row, "clip_index")} --run RUN --uid ${quoted(at(row, "uid"))}`;
+  return make("pre", "", visible(at(row, "reproduce") || words));
 }
 
 function provenance(row) {

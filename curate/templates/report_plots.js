@@ -83,7 +83,7 @@ function histogram(host, entry, lines) {
   const filled = (name) => ({ paths: bars, fill: colour(name), width: 0, points: { show: false } });
   const options = (width) => ({
     width, height: 110, legend: { show: false }, cursor: { show: false }, padding: [6, 20, 0, 0],
-    scales: { x: { time: false, range: [0, bins] }, y: { range: (_, low, high) => [0, Math.max(high, 1)] } },
+    scales: { x: { time: false, range: [0, bins] }, y: { range: (_, low, high) => [0, Math.max(high * 1.08, 1)] } },
     axes: [
       axis({
         splits: [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * bins)),

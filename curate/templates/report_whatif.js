@@ -17,6 +17,10 @@ async function unpack() {
   const plane = (i) => bytes.subarray(i * what.count, (i + 1) * what.count);
   planes = { states: plane(0), fixed: plane(1), offers: what.offers.map((_, i) => plane(2 + i)) };
   atRest = judge(what.offers.map((offer) => offer.place));
+  const kept = tally(atRest).kept;
+  if (kept !== data.kept)
+    byId("if-note").textContent = `The ledger keeps ${count(data.kept)}. Its scores, judged by the settings of run.json ` +
+      `alone, give ${count(kept)}: what moves below starts from there.`;
   move();
 }
 

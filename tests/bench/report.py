@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from curate import ledger
+from curate import ledger, sql
 from curate.config import BuildConfig
 from shards.seeding import rng_for
 from tests.bench.harness import arguments, report
@@ -23,6 +24,7 @@ from tests.bench.harness import arguments, report
 _SCRIPT = """
 import resource, sys, time
 from pathlib import Path
+from typing import Any
 from curate.report import write_report
 start = time.monotonic()
 page = write_report(Path(sys.argv[1]))
@@ -47,7 +49,7 @@ def main() -> None:
         )
         whole_s = time.monotonic() - started
         write_s, memory_mb, page_mb = map(float, done.stdout.split())
-        open_s, move_s = open_page(run / "report" / "index.html")
+        open_s, move_s = open_page(run)
     figures = {
         "write_s": write_s,
         "process_s": whole_s,
@@ -86,7 +88,9 @@ def make_ledger(run: Path, count: int) -> None:
         ledger.append(run, rows, part)
 
 
-def _row(number: int, drawn: dict[str, np.ndarray], i: int, kept: bool, rule: str) -> dict:
+def _row(
+    number: int, drawn: dict[str, np.ndarray], i: int, kept: bool, rule: str
+) -> dict[str, Any]:
     asset, clip = divmod(number, 3)
     content = asset if asset % 10 else asset // 2  # of ten files one was there before
     return {
@@ -124,10 +128,25 @@ def _row(number: int, drawn: dict[str, np.ndarray], i: int, kept: bool, rule: st
     }
 
 
-def open_page(page: Path) -> tuple[float, float]:
-    """Open a page in Chromium: seconds until it answers, and until a moved limit is counted."""
+# what the default rules keep, one of each group of equal files
+_KEPT = """
+SELECT count(DISTINCT (content, clip_index)) FROM ledger
+WHERE verdict <> 'failed' AND duration_s BETWEEN 0.1 AND 600 AND texture_mb <= 2048
+  AND visible_share >= 0.01 AND far_part_ratio <= 16 AND reach <= 4 AND margin_px >= 0
+  AND NOT (step >= 0.5 AND step_share >= 0.6)
+  AND NOT (motion < 0.01 AND moved_most < {moved_most} AND drift < 0.05)
+"""
+
+
+def open_page(run: Path) -> tuple[float, float]:
+    """Open a page in Chromium: seconds until it answers, and until a moved limit is counted.
+
+    Raises:
+        ValueError: if the counts are not those that DuckDB gives for the whole ledger.
+    """
     from playwright.sync_api import sync_playwright
 
+    page = run / "report" / "index.html"
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -137,18 +156,28 @@ def open_page(page: Path) -> tuple[float, float]:
             "() => /\\d/.test(document.getElementById('if-kept')?.textContent ?? '')"
         )
         open_s = time.monotonic() - started
-        before = tab.inner_text("#if-kept")
+        counts = {0.1: _count(tab)}
         started = time.monotonic()
-        tab.eval_on_selector(
-            "[data-setting='motion.moved_most_min']",
-            "input => { input.value = input.max; input.dispatchEvent(new Event('input')); }",
+        slider = tab.locator("[data-setting='motion.moved_most_min']")
+        slider.evaluate(
+            "input => { input.value = input.max - 2; input.dispatchEvent(new Event('input')); }"
         )
         tab.wait_for_function(
-            "before => document.getElementById('if-kept').textContent !== before", arg=before
+            "before => document.getElementById('if-kept').textContent !== before",
+            arg=f"{counts[0.1]:,}",
         )
         move_s = time.monotonic() - started
+        counts[float(slider.get_attribute("aria-valuetext") or "nan")] = _count(tab)
         browser.close()
+    for limit, count in counts.items():
+        (expected,) = sql.ask(run, _KEPT.format(moved_most=limit)).rows[0]
+        if count != expected:
+            raise ValueError(f"moved_most_min {limit:g}: page {count:,}, DuckDB {expected:,}")
     return open_s, move_s
+
+
+def _count(tab: Any) -> int:
+    return int(tab.inner_text("#if-kept").replace(",", ""))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,9 @@ def test_sliders_count_what_duckdb_and_a_replay_count(page: Any, run: Path) -> N
     names |= {"margin": "boundary.margin_min_px", "duration": "clips.duration_min_s"}
     (at_rest,) = sql.ask(run, _KEPT.format(**limits)).rows[0]
     assert number(page, "#if-kept") == number(page, "#if-was") == at_rest
+    kept = sum(row["verdict"] == "kept" for row in rows)
+    assert kept != at_rest  # the made-up rows were rejected by other limits, and the page says so
+    assert f"The ledger keeps {kept}. " in page.inner_text("#if-note")
     seen = {at_rest}
     for name, place in (("motion", 12), ("moved_most", 9), ("margin", 8), ("duration", 2)):
         last = int(page.get_attribute(f"[data-setting='{names[name]}']", "max"))
@@ -216,6 +219,29 @@ def test_a_clip_shows_pictures_cameras_activity_and_how_to_render_it(page: Any) 
     assert "orbit4d render one animals/blob00.glb --clip 1" in text
     for said in ("ab" * 32, "0123456789abcdef", "Quaternius", "4 (leaves_frame)"):
         assert said in text
+
+
+def test_sql_inside_the_page_answers_like_the_ledger(page: Any, run: Path) -> None:
+    query = "SELECT rule, count(*), round(sum(motion), 4) FROM {} GROUP BY rule ORDER BY rule"
+    page.fill("#sql-query", query.format("clips"))
+    page.keyboard.press("Control+Enter")
+    page.wait_for_function("() => document.getElementById('sql-said').textContent !== ''")
+    lines = page.locator("#sql-answer tbody tr").all()
+    found = [[cell.inner_text() for cell in line.locator("td").all()] for line in lines]
+    expected = sql.ask(run, query.format("ledger")).rows
+    assert [[rule, int(count)] for rule, count, _ in found] == [[r, c] for r, c, _ in expected]
+    for (*_, text), (*_, value) in zip(found, expected, strict=True):
+        assert (text == "\N{EN DASH}") == (value is None)
+        assert value is None or float(text) == pytest.approx(value, abs=2e-4)
+    page.fill("#sql-query", "SELECT path FROM clips WHERE path LIKE '%onerror%'")
+    page.click("#sql-run")
+    page.wait_for_function("() => document.getElementById('sql-said').textContent === '1 row'")
+    assert page.locator("#sql-answer img").count() == 0
+    for wrong, said in (("SELECT moton FROM clips", "no such column"), ("DROP TABLE clips", "")):
+        page.fill("#sql-query", wrong)
+        page.click("#sql-run")
+        page.wait_for_function("() => document.getElementById('sql-error').textContent !== ''")
+        assert said in page.inner_text("#sql-error")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
