@@ -321,7 +321,7 @@ def _copies(table: pa.Table, states: np.ndarray, config: CurateConfig) -> dict[i
     Tolerances are not transitive, so near copies of near copies may be grouped by another original
     than a replay finds.
     """
-    seen = duplicates.Seen(config.duplicates)
+    seen = duplicates.Seen(config.copies())
     group_of: dict[str, int] = {}
     found: dict[int, int] = {}
     for start, rows in _assets(table.select(list(_COPIED)), states):
