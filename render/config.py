@@ -91,6 +91,8 @@ class EngineConfig(Config):
             "samples": samples,
             "light_tree": not go_round if self.light_tree is None else self.light_tree,
             "filter_width_px": self.filter_width_px if fine == 1 else None,
+            # errors of neighbours that cancel in the filter, where it is applied afterwards
+            "blue_noise": fine > 1,
             # One sequence for all pixels keeps neighbouring rays together and has 1 dB less noise,
             # if it is long enough for each pixel to see all lights.
             "scrambling_distance": 1.0 if self.antialiased or self.samples_per_pixel < 6 else 0.0,

@@ -16,7 +16,8 @@ def use(engine: dict[str, Any]) -> str:
     Args:
         engine: ``engine`` (cycles, eevee, workbench), ``device``, ``samples`` (per rendered
             pixel), ``filter_width_px`` (of rendered pixels, or none for a box of one pixel),
-            ``denoiser``, ``light_tree``, ``scrambling_distance``, bounces, ``seed``, ``threads``.
+            ``denoiser``, ``light_tree``, ``blue_noise``, ``scrambling_distance``, bounces,
+            ``seed``, ``threads``.
 
     Returns:
         The device in use: ``cpu``, or for example ``optix: NVIDIA H100``; with a warning after
@@ -46,7 +47,7 @@ def _set_cycles(cycles: Any, engine: dict[str, Any]) -> None:
         cycles.denoising_prefilter = "ACCURATE"
         cycles.denoising_quality = "HIGH"
         cycles.denoising_use_gpu = False
-    cycles.sampling_pattern = "TABULATED_SOBOL"
+    cycles.sampling_pattern = "BLUE_NOISE" if engine["blue_noise"] else "TABULATED_SOBOL"
     cycles.auto_scrambling_distance = False
     cycles.scrambling_distance = engine["scrambling_distance"]
     cycles.sample_offset = 0
