@@ -2,6 +2,7 @@
 # make demo    the whole road on assets made here; says where the results are
 # make test    everything that CI runs
 # make lint    formatting, rules, types, import directions
+# make chaos N=200 SEED=0   kill workers, nodes and drivers of builds N times; compare what is left
 # make conformance   what depends on Blender, on the other versions of it that Python 3.11 can have
 
 PYTHON ?= python3.11
@@ -16,7 +17,7 @@ BLENDERS ?= 4.2.23 5.0.1
 # checks the audit page for accessibility; npm comes with pyright's Node
 AXE := axe-core@4.10.3
 
-.PHONY: setup demo test lint conformance clean
+.PHONY: setup demo test lint conformance chaos clean
 
 setup: $(STAMP)
 
@@ -42,6 +43,11 @@ lint: setup
 
 conformance:
 	@PYTHON=$(PYTHON) scripts/conformance.sh $(BLENDERS)
+
+N ?= 200
+SEED ?= 0
+chaos: setup
+	$(BIN)/python -m tests.chaos.chaos --kills $(N) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) $(VENV)-bpy* $(DEMO) *.egg-info .pytest_cache .ruff_cache .import_linter_cache

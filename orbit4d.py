@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from curate import cli as curate_cli
-from curate import cli_ledger, cli_report, cli_sources, cli_sql
+from curate import cli_ledger, cli_render, cli_report, cli_sources, cli_sql
 from shards import cli as shards_cli
 from shards.errors import ConfigError, Orbit4dError, RunError
 from train import cli as train_cli
@@ -28,6 +28,7 @@ app.command("contact")(cli_report.contact)
 app.command("sql")(cli_sql.sql)
 app.add_typer(cli_sources.app, name="sources")
 app.add_typer(cli_ledger.app, name="curate")
+app.add_typer(cli_render.app, name="render")
 app.add_typer(shards_cli.app, name="shards")
 app.add_typer(train_cli.app, name="train")
 assert cli_latents.app is train_cli.app  # its commands are there once it is imported

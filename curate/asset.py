@@ -6,6 +6,7 @@ clip it was at; the next one goes on from there.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ from curate.duplicates import Seen, is_candidate
 from curate.facts import AssetFacts, Decision, Facts
 from curate.fetch import fetched
 from curate.inspect import ClipHeader, Inspection, inspect_file
-from curate.rows import failure, fault_fields, rejection
+from curate.retry import command_alone, persist
+from curate.rows import failure, fault_fields, rejection, untried
 from curate.sources import Source
 from curate.view import AssetView
 from render.runner import BlenderFault
@@ -33,6 +35,9 @@ from shards.files import dump_json, write_atomic
 from shards.sample import AssetMeta
 from shards.tombstones import content_name
 
+_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+)  # fmt: skip
 _WHOLE = {"clip_index": -1, "clip_name": "", "warnings": "[]"}  # a row about no clip
 _TAKEN_DOWN = Decision("taken_down", 1, 0, "lists", "the run's tombstones.json has it")
 _COPY_TAKEN_DOWN = Decision(
@@ -84,10 +89,17 @@ def process(job: Job, session: BlenderSession) -> None:
         _complete(job, base, _Asset(replace(job, source=source), session, base).rows())
 
 
-def give_up(job: Job, reason: str) -> None:
+def give_up(job: Job, reason: str, log_tail: str = "") -> None:
     """Complete the staging folder of an asset that no worker survived, with one failed row."""
     base = _base(job)
-    _complete(job, base, [base | _WHOLE | failure("worker", "worker_died", reason, "")])
+    alone = command_alone(job.source, 0, job.staging.parents[1])
+    failed = failure("worker", "worker_died", reason, log_tail) | {"reproduce": alone}
+    _complete(job, base, [base | _WHOLE | failed])
+
+
+def crash_file(staging: Path) -> Path:
+    """Name the file that a worker's interpreter writes its stacks into when a signal ends it."""
+    return staging / "crash.log"
 
 
 def _base(job: Job) -> dict[str, Any]:
@@ -125,6 +137,7 @@ class _Asset:
         self.warnings: list[str] = []
         self.kept = 0
         self.seen = Seen(job.config.curate.copies())  # of this asset alone
+        self.crashed = 0  # clips that crashed Blender each time
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
@@ -157,22 +170,33 @@ class _Asset:
         try:
             view = AssetView(self.job.source, inspection, self.session)
         except BlenderFault as fault:
-            return [self._whole(**fault_fields("load", fault))]
+            return [self._whole(**fault_fields("load", fault, self._alone(0)))]
         except AssetError as error:
             return [self._whole(**failure("load", error.rule, str(error), error.detail))]
         self.warnings = view.warnings
         self.base |= {"vertices": view.vertices, "triangles": view.triangles}
         try:
-            self.base |= view.survey(self.config.curate.geometry.triangles_max)
+            triangles_max = self.config.curate.geometry.triangles_max
+            self.base |= persist(lambda: view.survey(triangles_max), self.config.limits.retry)
         except BlenderFault as fault:
-            return [self._whole(**fault_fields("load", fault))]
+            return [self._whole(**fault_fields("load", fault, self._alone(0)))]
         if view.opened is not None:
             self.warnings = [*view.warnings, *view.opened.warnings]
             self.base["load_s"] = view.opened.seconds
         if (reason := _nothing_to_do(view.clips, view.vertices, view.opened)) is not None:
             return [self._whole(**rejection("load", reason))]
         self.seen.enter([self.base])
-        return [self._clip_row(view, clip) for clip in view.clips]
+        return self._clip_rows(view)
+
+    def _clip_rows(self, view: AssetView) -> list[dict[str, Any]]:
+        only = self.job.only
+        if chosen := [clip for clip in view.clips if only is None or clip.index == only]:
+            return [self._clip_row(view, clip) for clip in chosen]
+        sentence = f"has no clip {only}; its {len(view.clips)} clips count from 0"
+        return [self._whole(**failure("source", "no_such_clip", sentence, ""))]
+
+    def _alone(self, clip_index: int) -> str:
+        return command_alone(self.job.source, clip_index, self.job.staging.parents[1])
 
     def _clip_row(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
         """Judge one clip, or take the verdict that an interrupted run left."""
@@ -184,6 +208,7 @@ class _Asset:
         if old is None:
             write_atomic(record, dump_json(row))
         self.kept += row["verdict"] == "kept"
+        self.crashed += row["rule"] == "blender_crashed"
         if is_candidate(row):
             self.seen.keep(row)
         return row
@@ -194,20 +219,31 @@ class _Asset:
         about = AssetMeta(**{name: self.base[name] for name in known})
         asset = AssetFacts.of(self.base)
         road = ClipRoad(self.job, self.session, view, clip, about, asset)
+
+        def again() -> dict[str, Any]:
+            nonlocal road
+            road = ClipRoad(self.job, self.session, view, clip, about, asset)
+            return road.run(lambda found: self.seen.judge(self._base_row(clip) | found))
+
+        retry = self.config.limits.retry
         try:
             if self.job.is_taken_down(clip.index, self.base["sha256"]):
-                return road.score() | rejection("curate", _TAKEN_DOWN)
+                return persist(road.score, retry) | rejection("curate", _TAKEN_DOWN)
             if limit is not None and self.kept >= limit:
-                return road.score() | rejection("curate", _clip_limit(limit))
-            return road.run(lambda found: self.seen.judge(self._base_row(clip) | found))
+                return persist(road.score, retry) | rejection("curate", _clip_limit(limit))
+            if self.crashed >= retry.crashed_clips_max:
+                return untried(self.crashed, self._alone(clip.index))
+            return persist(again, retry)
         except BlenderFault as fault:
-            return road.fields | fault_fields(road.stage, fault)
+            return road.fields | fault_fields(road.stage, fault, self._alone(clip.index))
         except AssetError as error:
             return road.fields | failure(error.stage, error.rule, str(error), error.detail)
+        except OSError as error:
+            if of_machine(error, self.job.staging):
+                raise
+            return road.fields | _unexpected(road.stage, error)
         except Exception as error:  # one clip's data must not stop a run; the trace goes on record
-            trace = traceback.format_exc(limit=-4)
-            sentence = f"{type(error).__name__}: {error}"
-            return road.fields | failure(road.stage, "internal_error", sentence, trace)
+            return road.fields | _unexpected(road.stage, error)
 
     def _base_row(self, clip: ClipHeader) -> dict[str, Any]:
         return self.base | {
@@ -224,6 +260,16 @@ class _Asset:
             | {"clip_index": -1, "clip_name": "", "warnings": json.dumps(self.warnings)}
             | fields
         )
+
+
+def _unexpected(stage: str, error: Exception) -> dict[str, Any]:
+    trace = traceback.format_exc(limit=-4)
+    return failure(stage, "internal_error", f"{type(error).__name__}: {error}", trace)
+
+
+def of_machine(error: OSError, staging: Path) -> bool:
+    """Tell whether an error is about the disk or the output, not about the asset's own files."""
+    return error.errno in _MACHINE or str(error.filename or "").startswith(str(staging))
 
 
 def _refuse_link_outside(source: Source) -> None:

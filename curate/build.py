@@ -2,8 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -12,35 +12,30 @@ from curate.asset import give_up
 from curate.card import write_card
 from curate.catalogue import Gathered, gather
 from curate.clip import Job
-from curate.cluster import Outcome, run_here, run_on_ray
+from curate.cluster import RayOptions, Worker, run_here, run_on_ray
 from curate.collect import Collector
 from curate.config import BuildConfig
 from curate.display import Display
+from curate.interrupts import Interrupts
+from curate.plan import Plan, make_plan, plan_of_new
 from curate.report import write_report
 from curate.run_folder import RunFolder
 from curate.sources import Source
 from render.lights import light_file
-from shards.errors import ConfigError
+from shards.errors import ConfigError, MachineError
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run, as opposed to what comes out."""
+    """How to run, as opposed to what comes out; ``worker`` is what runs in the Ray actors."""
 
     workers: int = 0
     update: bool = False
     retry_failed: bool = False
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a build would do."""
-
-    settled: int
-    staged: int
-    missing: int
+    worker: type[Worker] = Worker
+    ray: RayOptions = field(default_factory=RayOptions)
 
 
 def build(
@@ -60,12 +55,29 @@ def build(
     Raises:
         ConfigError: an input or a list is missing, or holds no asset.
         RunError: the folder is in use, or was made with other settings.
+        MachineError: the disk is full, or the folder cannot be written any more.
     """
+    try:
+        return _build(inputs, out, config, options)
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise MachineError(
+            f"{out}: stopped: {what}. Once that is mended, the same command goes on from here"
+        ) from error
+
+
+def _build(
+    inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options
+) -> Collector:
     gathered = _gather(inputs, config, options)
     sources = gathered.sources
     run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
     started = time.monotonic()
-    with contextlib.closing(run), (out / "logs" / "build.jsonl").open("a") as stream:
+    with (
+        contextlib.closing(run),
+        (out / "logs" / "build.jsonl").open("a") as stream,
+        Interrupts() as interrupts,
+    ):
         log = structlog.wrap_logger(
             structlog.WriteLogger(stream),
             processors=[
@@ -76,13 +88,16 @@ def build(
         log.info("start", sources=len(sources), workers=options.workers, versions=run.versions)
         if gathered.left_out or gathered.not_found:
             log.info("lists", left_out=gathered.left_out, not_found=gathered.not_found)
-        run.begin()
-        collector = Collector(run, sources)
-        missing = collector.take_over()
+        with interrupts.shielded():
+            run.begin()
+            collector = Collector(run, sources)
+            missing = collector.take_over()
         log.info("plan", missing=len(missing))
-        _work(run, missing, collector, options, log)
-        collector.flush()
-        run.finish({"assets": collector.assets, **collector.verdicts, "rules": collector.rules})
+        _work(run, missing, collector, options, log, interrupts)
+        with interrupts.shielded():
+            collector.flush()
+            counts = {"assets": collector.assets, **collector.verdicts, "rules": collector.rules}
+            run.finish(counts)
         log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
     write_report(out)
     write_card(out)
@@ -90,20 +105,13 @@ def build(
 
 
 def plan(inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options) -> Plan:
-    """Tell what a build would do, without doing it."""
+    """Tell what a build would do, without doing it; with other settings what --update would."""
     sources = _gather(inputs, config, options).sources
     if not (out / "run.json").exists():
-        return Plan(0, 0, len(sources))
-    run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
-    try:
-        staged = sum(run.staged_rows(source) is not None for source in sources)
-        settled = sum(
-            run.staged_rows(source) is None and run.settled_rows(source) is not None
-            for source in sources
-        )
-    finally:
-        run.close()
-    return Plan(settled, staged, len(sources) - settled - staged)
+        return plan_of_new(sources)
+    run = RunFolder(out, config, update=True, retry_failed=options.retry_failed)
+    with contextlib.closing(run):
+        return make_plan(run, sources)
 
 
 def _gather(inputs: Sequence[str | Path], config: BuildConfig, options: Options) -> Gathered:
@@ -120,6 +128,7 @@ def _work(
     collector: Collector,
     options: Options,
     log: structlog.typing.WrappedLogger,
+    interrupts: Interrupts,
 ) -> None:
     roots = sorted({source.root for source in missing if source.remote is None})
     if (environment := light_file(run.config.render.lights)) is not None:
@@ -135,19 +144,21 @@ def _work(
         )
         for source in missing
     )
-    outcomes: Iterator[Outcome]
     if not missing:
-        outcomes = iter(())
-    elif options.workers:
-        outcomes = run_on_ray(jobs, run.config, roots, options.workers)
+        return
+    if options.workers:
+        ray_options = replace(options.ray, workers=options.workers)
+        outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker)
     else:
         outcomes = run_here(jobs, run.config, roots)
-    with Display(collector, len(missing)) as display:
-        for job, fault in outcomes:
-            if fault:
-                give_up(job, fault)
-            rows = run.finished_rows(job.source)
-            collector.finished(job.source, rows)
+    with Display(collector, len(missing)) as display, contextlib.closing(outcomes):
+        for outcome in outcomes:
+            job, fault = outcome.job, outcome.fault
+            with interrupts.shielded():
+                if fault:
+                    give_up(job, fault, outcome.log_tail)
+                rows = run.finished_rows(job.source)
+                collector.finished(job.source, rows)
             verdicts = [row["verdict"] for row in rows]
             log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)
             display.advance(job.source.path, rows)

@@ -1,5 +1,6 @@
 """Commands of the data half: ``orbit4d build`` and ``orbit4d samples``."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,9 @@ from rich.table import Table
 
 from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides
 from curate.config import BuildConfig
+from curate.interrupts import Stopped
 from curate.presets import preset
+from shards.errors import ConfigError
 
 
 def build(
@@ -19,6 +22,20 @@ def build(
     workers: Annotated[
         int, typer.Option(min=0, help="Ray workers; 0: one Blender, without Ray")
     ] = 0,
+    address: Annotated[
+        str, typer.Option(help="Ray cluster to use: auto, HOST:PORT [none: one of this machine]")
+    ] = "",
+    worker_cpus: Annotated[float, typer.Option(min=0, help="CPUs that Ray gives a worker")] = 1.0,
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs that Ray gives a worker; may be a fraction")
+    ] = 0.0,
+    worker_memory_mb: Annotated[
+        int, typer.Option(min=0, help="memory that Ray sets aside for a worker [none]")
+    ] = 0,
+    worker_resources: Annotated[
+        list[str] | None,
+        typer.Option("--worker-resource", metavar="NAME=N", help="custom resource of a worker"),
+    ] = None,
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="settings to start from: diffusion4d")
     ] = None,
@@ -39,15 +56,20 @@ def build(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="try clips again that failed before")
     ] = False,
+    show_plan: Annotated[
+        bool, typer.Option("--plan", help="say what would be done with which assets, and why")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the settings and what would be done")
+        bool, typer.Option("--dry-run", help="print the settings and the plan")
     ] = False,
 ) -> None:
     """Curate, render and shard every clip of the given assets.
 
     Whatever interrupted it, the same command goes on from there, and does nothing when all is done.
+    Ctrl-C (or SIGTERM) finishes what is being committed and stops; once more stops now.
     Exit status 0: every input ended as kept, rejected or failed, each with its reason in the
-    ledger. 2: nothing was done, the settings or the folder do not allow it.
+    ledger. 1: it stopped over something that is not about one asset. 2: nothing was done, the
+    settings do not allow it, or another build has the folder. 130: Ctrl-C. 143: SIGTERM.
 
     Examples:
       orbit4d build assets/ --out out/run1
@@ -55,10 +77,13 @@ def build(
       orbit4d build assets/ --out out/run3 --preset diffusion4d --rules diffusion4d
       orbit4d build assets/ --out out/run4 --set render.lights.mode=studio
       orbit4d build 's3://bucket/models/**/*.glb' manifest.csv --out out/run5
+      orbit4d build assets/ --out out/run1 --plan
+      orbit4d build assets/ --out /shared/run --address auto --workers 64 --worker-gpus 0.5
       orbit4d build objaverse: --allow-list curated.txt --deny-list taken_down.txt --out out/run6
     """
     from curate.build import Options, plan
     from curate.build import build as run_build
+    from curate.cluster import RayOptions
 
     extra = list(overrides or [])
     if max_clips_per_asset is not None:
@@ -69,17 +94,40 @@ def build(
         extra.append(f"seed={seed}")
     settings = BuildConfig.load(config, extra, preset(preset_name))
     lists = tuple(allow_list or ()), tuple(deny_list or ())
-    options = Options(workers, update, retry_failed, *lists)
-    if dry_run:
-        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+    custom = _resources(worker_resources or [])
+    ray = RayOptions(workers, address, worker_cpus, worker_gpus, worker_memory_mb, custom)
+    if address and not workers:
+        raise ConfigError("--address: expected --workers N with it, the number of Ray workers")
+    options = Options(workers, update, retry_failed, *lists, ray=ray)
+    if dry_run or show_plan:
+        if dry_run:
+            print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
         expected = plan(paths, out, settings, options)
-        print(
-            f"# {expected.settled} assets are settled, {expected.staged} wait to be packed, "
-            f"{expected.missing} would be worked on"
-        )
+        for line in expected.lines():
+            print(f"# {line}" if dry_run else line)
+        if expected.changes and not update:
+            print("# " * dry_run + "this needs --update, or another --out")
         return
-    collector = run_build(paths, out, settings, options)
+    try:
+        collector = run_build(paths, out, settings, options)
+    except Stopped as stop:  # typer would end every interrupt alike, and without a word
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(128 + stop.signal) from None
     _print_summary(out, collector.verdicts, collector.rules)
+
+
+def _resources(given: list[str]) -> dict[str, float]:
+    """Read ``NAME=N`` words."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise ConfigError(
+                f"--worker-resource {text!r}: expected NAME=N, for example blender=1"
+            ) from None
+    return found
 
 
 def _print_summary(out: Path, verdicts: dict[str, int], rules: dict[str, int]) -> None:

@@ -59,6 +59,7 @@ class Job:
             committed or withdrawn shard holds it: such a clip is only judged again.
         taken_down: names of what is not rendered any more: keys of clips of this asset, which are
             only scored, and all assets and clips that are named by their bytes.
+        only: index of the one clip to do; None: all.
     """
 
     source: Source
@@ -67,6 +68,7 @@ class Job:
     staging: Path
     finished: Mapping[str, str]
     taken_down: frozenset[str] = frozenset()
+    only: int | None = None
 
     def holds(self, key: str, fingerprint: str) -> bool:
         """Tell whether a sample is there, made from the same: in a shard, or staged."""

@@ -7,32 +7,97 @@ spin on cores that Blender needs.
 """
 
 import contextlib
+import faulthandler
+import heapq
+import math
 import os
-from collections.abc import Iterable, Iterator
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from curate.asset import process
+from curate.asset import crash_file, process
 from curate.clip import Job
 from curate.config import BuildConfig
 from curate.fetch import make_cache
+from render.config import RetryConfig
 from render.runner import BlenderProcess
 from render.session import BlenderSession
+from shards.errors import MachineError
 
-_WORKER_DEATHS_MAX = 2  # an asset that took this many workers with it is given up
-
-Outcome = tuple[Job, str]  # the job, and an empty string or why no worker finished it
+_CRASH_TAIL = 4000  # characters of a dead worker's stacks
 
 
-def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Iterator[Outcome]:
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """Which Ray, and what of it each worker gets.
+
+    Attributes:
+        workers: actors, each with a Blender.
+        address: of a running cluster, ``auto`` for the one of this machine; empty: none runs.
+        num_cpus, num_gpus: of one worker; its Blender sees the GPU that Ray gives it.
+        memory_mb: that Ray sets aside for one worker; 0: none.
+        resources: custom ones of one worker.
+    """
+
+    workers: int = 1
+    address: str = ""
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    memory_mb: int = 0
+    resources: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def of_actor(self) -> dict[str, Any]:
+        """Return the options of an actor; they go to different nodes as long as there are any."""
+        memory = {"memory": self.memory_mb * 2**20} if self.memory_mb else {}
+        return {
+            "num_cpus": self.num_cpus,
+            "num_gpus": self.num_gpus,
+            "resources": dict(self.resources),
+            "max_restarts": 0,
+            "scheduling_strategy": "SPREAD",
+            **memory,
+        }
+
+    def threads(self) -> int:
+        """Return the threads of one worker: its CPUs of a cluster, or its share of this machine."""
+        if self.address:
+            return max(int(self.num_cpus), 1)
+        return max((os.cpu_count() or 1) // self.workers, 1)
+
+    def of_this_machine(self) -> dict[str, Any]:
+        """Return what a Ray of this machine has to offer for all workers to start."""
+        custom = {name: number * self.workers for name, number in self.resources.items()}
+        return {"num_cpus": max(math.ceil(self.workers * self.num_cpus), 1), "resources": custom}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A job that came to its end.
+
+    Attributes:
+        job: what was worked on.
+        fault: why no worker finished it; empty if one did.
+        log_tail: the stacks of the last worker that died over it, where it left any.
+    """
+
+    job: Job
+    fault: str = ""
+    log_tail: str = ""
+
+
+def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Generator[Outcome]:
     """Work in this process, with one Blender."""
     with threadpool_limits(limits=1, user_api="blas"), _blender(config, roots) as blender:
         session = BlenderSession(blender, config.limits)
         for job in jobs:
             process(job, session)
-            yield job, ""
+            yield Outcome(job)
 
 
 def _blender(config: BuildConfig, roots: list[Path]) -> BlenderProcess:
@@ -50,84 +115,203 @@ class Worker:
         self._session = BlenderSession(self._blender, config.limits)
 
     def work(self, job: Job) -> None:
-        """Bring one asset's staging folder to completion."""
+        """Bring one asset's staging folder to completion.
+
+        What ends this process by a signal of its own (a fault in a codec, say) leaves its stacks
+        in the staging folder. A kill from outside leaves nothing: so the driver tells them apart.
+        """
+        job.staging.mkdir(parents=True, exist_ok=True)
+        with crash_file(job.staging).open("w") as stacks:
+            faulthandler.enable(stacks)
+            try:
+                self.do(job)
+            finally:
+                faulthandler.disable()
+        crash_file(job.staging).unlink()
+
+    def do(self, job: Job) -> None:
+        """Take one asset along its road."""
         process(job, self._session)
+
+    def ready(self) -> None:
+        """Answer once there is a process to answer."""
 
     def close(self) -> None:
         """End Blender and remove its scratch folder."""
         self._blender.close()
 
 
-def run_on_ray(
-    jobs: Iterable[Job], config: BuildConfig, roots: list[Path], workers: int
-) -> Iterator[Outcome]:
-    """Work on Ray with a fixed number of actors, one asset in flight on each.
+@contextlib.contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Keep what happens on SIGTERM: Ray would end its processes and exit in the middle."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
-    Unless the settings give a number of threads, the actors share the machine's cores evenly. An
-    actor that dies is replaced. Its asset goes back in line, and is given up after it took
-    ``_WORKER_DEATHS_MAX`` actors with it.
-    """
+
+def import_ray() -> Any:
+    """Return Ray, told not to report its use and to leave the choice of devices alone."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    return ray
+
+
+def run_on_ray(
+    jobs: Iterable[Job],
+    config: BuildConfig,
+    roots: list[Path],
+    ray_options: RayOptions,
+    worker: type[Worker] = Worker,
+) -> Generator[Outcome]:
+    """Work on Ray with a fixed number of actors, one asset in flight on each.
+
+    Without an address a Ray of this machine alone is started for as long as the work takes.
+    Unless the settings give a number of threads, each actor has those of its share. An actor that
+    dies is replaced. Its asset goes back in line, and is given up after it had the tries that
+    ``limits.retry`` gives it.
+    """
+    ray = import_ray()
     started_here = not ray.is_initialized()
     if started_here:
-        ray.init(
-            num_cpus=workers,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-        )
-    threads = config.limits.threads or max((os.cpu_count() or 1) // workers, 1)
-    limits = config.limits.model_copy(update={"threads": threads})
-    pool = _Pool(ray, config.model_copy(update={"limits": limits}), roots, workers)
+        with _handlers_kept():
+            quiet = {"log_to_driver": False, "configure_logging": False}
+            if ray_options.address:
+                ray.init(address=ray_options.address, **quiet)
+            else:
+                ray.init(**ray_options.of_this_machine(), include_dashboard=False, **quiet)
     try:
-        yield from pool.run(iter(jobs))
+        make = ray.remote(worker).options(**ray_options.of_actor())
+        threads = config.limits.threads or ray_options.threads()
+        limits = config.limits.model_copy(update={"threads": threads})
+        config = config.model_copy(update={"limits": limits})
+        pool = _Pool(ray, lambda: make.remote(config, roots), config, ray_options.workers)
+        try:
+            yield from pool.run(iter(jobs))
+        finally:
+            pool.close()
     finally:
-        pool.close()
         if started_here:
             ray.shutdown()
 
 
 class _Pool:
-    def __init__(self, ray: Any, config: BuildConfig, roots: list[Path], workers: int) -> None:
+    """Actors that are starting, idle or busy. Only those that have started are given assets."""
+
+    def __init__(
+        self, ray: Any, make: Callable[[], Any], config: BuildConfig, workers: int
+    ) -> None:
         self.ray = ray
-        self.make = lambda: (
-            ray.remote(Worker).options(num_cpus=1, max_restarts=0).remote(config, roots)
-        )
-        self.idle = [self.make() for _ in range(workers)]
+        self.make = make
+        self.retry = config.limits.retry
+        self.starts_max = self.retry.machine_faults_max * workers
+        self.failed_starts = 0  # in a row
+        self.starting: dict[Any, Any] = {}  # reference -> actor
+        self.idle: list[Any] = []
         self.busy: dict[Any, tuple[Any, Job]] = {}  # result reference -> actor, job
-        self.deaths: dict[str, int] = {}
+        self.again = _Again(self.retry)
+        for _ in range(workers):
+            self._start()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[Outcome]:
-        again: list[Job] = []
+        more = True
         while True:
-            while self.idle and (job := again.pop() if again else next(jobs, None)) is not None:
+            while self.idle:
+                job = self.again.due() or (next(jobs, None) if more else None)
+                if job is None:
+                    more = False
+                    break
                 actor = self.idle.pop()
                 self.busy[actor.work.remote(job)] = (actor, job)
-            if not self.busy:
+            if not (more or self.busy or self.again.waiting):
                 return
-            (reference,), _ = self.ray.wait(list(self.busy), num_returns=1)
-            actor, job = self.busy.pop(reference)
-            try:
-                self.ray.get(reference)
-            except self.ray.exceptions.RayActorError as error:
-                self.idle.append(self.make())
-                uid = job.source.uid
-                self.deaths[uid] = self.deaths.get(uid, 0) + 1
-                if self.deaths[uid] < _WORKER_DEATHS_MAX:
-                    again.append(job)
+            pause_s = self.again.wait_s() if self.idle else None
+            if not (self.busy or self.starting):
+                time.sleep(pause_s or 0.0)
+                continue
+            awaited = [*self.busy, *self.starting]
+            for reference in self.ray.wait(awaited, num_returns=1, timeout=pause_s)[0]:
+                if reference in self.starting:
+                    self._started(reference)
                 else:
-                    yield job, f"{self.deaths[uid]} workers died over this asset: {error}"
-            else:
-                self.idle.append(actor)
-                yield job, ""
+                    yield from self._take(reference)
+
+    def _start(self) -> None:
+        actor = self.make()
+        self.starting[actor.ready.remote()] = actor
+
+    def _started(self, reference: Any) -> None:
+        actor = self.starting.pop(reference)
+        try:
+            self.ray.get(reference)
+        except self.ray.exceptions.RayActorError as error:
+            self.failed_starts += 1
+            if self.failed_starts >= self.starts_max:
+                raise MachineError(
+                    f"{self.failed_starts} workers in a row died as they started: {error}"
+                ) from error
+            time.sleep(self.retry.pause_after(self.failed_starts))
+            self._start()
+        else:
+            self.failed_starts = 0
+            self.idle.append(actor)
+
+    def _take(self, reference: Any) -> Iterator[Outcome]:
+        """Take an answer, or what is left of a worker; replace it then."""
+        actor, job = self.busy.pop(reference)
+        try:
+            self.ray.get(reference)
+        except self.ray.exceptions.RayActorError as error:
+            self._start()
+            if (outcome := self.again.note(job, str(error))) is not None:
+                yield outcome
+        except self.ray.exceptions.RayTaskError as error:
+            self.idle.append(actor)
+            raise error.cause from error  # what it was in the worker, for the user to read
+        else:
+            self.idle.append(actor)
+            yield Outcome(job)
 
     def close(self) -> None:
         """End the actors; each first ends its Blender where it still can."""
         closing = [actor.close.remote() for actor in self.idle]
         with contextlib.suppress(Exception):
             self.ray.wait(closing, num_returns=len(closing), timeout=10)
-        for actor in [*self.idle, *(actor for actor, _ in self.busy.values())]:
+        busy = [actor for actor, _ in self.busy.values()]
+        for actor in [*self.idle, *self.starting.values(), *busy]:
             self.ray.kill(actor)
+
+
+class _Again:
+    """Assets whose worker died: when to try them again, and when not any more."""
+
+    def __init__(self, config: RetryConfig) -> None:
+        self.config = config
+        self.waiting: list[tuple[float, str, Job]] = []  # a heap by the time from which on
+        self._deaths: dict[str, tuple[int, int]] = {}  # uid -> crashes, kills
+
+    def due(self) -> Job | None:
+        if not self.waiting or self.waiting[0][0] > time.monotonic():
+            return None
+        return heapq.heappop(self.waiting)[2]
+
+    def wait_s(self) -> float | None:
+        """Return how long until the next is due; None: there is none."""
+        return max(self.waiting[0][0] - time.monotonic(), 0.0) if self.waiting else None
+
+    def note(self, job: Job, error: str) -> Outcome | None:
+        """Note a death; returns the outcome if it was the last that the asset is worth."""
+        uid, stacks = job.source.uid, ""
+        with contextlib.suppress(OSError):
+            stacks = crash_file(job.staging).read_text(errors="replace")[-_CRASH_TAIL:]
+            crash_file(job.staging).unlink()
+        crashes, kills = self._deaths.pop(uid, (0, 0))
+        crashes, kills = (crashes + 1, kills) if stacks else (crashes, kills + 1)
+        if crashes >= self.config.crashes_max or kills >= self.config.machine_faults_max:
+            return Outcome(job, f"{crashes + kills} workers died over this asset: {error}", stacks)
+        self._deaths[uid] = crashes, kills
+        pause_s = 0.0 if stacks else self.config.pause_after(kills)
+        heapq.heappush(self.waiting, (time.monotonic() + pause_s, uid, job))
+        return None

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from curate import ledger
-from curate.duplicates import RULES, Seen, clip_name, is_candidate
+from curate.duplicates import Seen
+from curate.plan import review
 from curate.run_folder import RunFolder, uid_of
 from curate.sources import Source
 from shards.write import StagedSample
@@ -61,11 +62,6 @@ class _Rows:
     folder: Path
 
 
-def _originals(rows: Rows) -> set[str]:
-    """List the clips that some of these rows were rejected as copies of."""
-    return {row.get("duplicate_of") or "" for row in rows if row["rule"] in RULES}
-
-
 def _label(row: dict[str, Any]) -> tuple[str, str]:
     return row["verdict"], row["rule"]
 
@@ -96,20 +92,14 @@ class Collector:
         again where the clip that it repeats, or what that is a copy of, is not there any more.
         """
         missing: list[Source] = []
-        known: set[str] = set()  # clips that are kept, or copies of such
-        for source in self._order:
-            staged = self.run.staged_rows(source)
-            rows = staged if staged is not None else self.run.settled_rows(source)
-            own = {clip_name(row) for row in rows or () if is_candidate(row)}
-            if rows is None or not _originals(rows) <= known | own:
+        for source, state, rows in review(self.run, self._order):
+            if state == "staged":
+                self.finished(source, rows)
+            elif state == "finished":
+                self.settled(source, rows)
+            else:
                 self.run.reopen(source)
                 missing.append(self.run.barred(source))
-                continue
-            known |= own | {clip_name(row) for row in rows if row["rule"] in RULES}
-            if staged is not None:
-                self.finished(source, staged)
-            else:
-                self.settled(source, rows)
         return missing
 
     def settled(self, source: Source, rows: list[dict[str, Any]]) -> None:

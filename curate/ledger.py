@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("stage", pa.string()),  # where the verdict fell: source, fetch, inspect, probe, render
         ("error", pa.string()),  # one sentence for people
         ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
+        ("reproduce", pa.string()),  # the command that does alone what failed in Blender
         ("warnings", pa.string()),  # JSON list: missing textures, hidden collision meshes, ...
         # time
         ("window_start_s", pa.float64()),

@@ -41,6 +41,23 @@ def failure(stage: str, rule: str, sentence: str, log_tail: str) -> dict[str, An
     }
 
 
-def fault_fields(stage: str, fault: BlenderFault) -> dict[str, Any]:
-    """Put a fault of Blender into a ledger row's fields."""
-    return failure(stage, _FAULT_RULES[fault.kind], fault.message, fault.log_tail)
+def fault_fields(stage: str, fault: BlenderFault, alone: str) -> dict[str, Any]:
+    """Put a fault of Blender into a ledger row's fields.
+
+    Args:
+        stage: where it happened.
+        fault: what happened last.
+        alone: the command that does the same alone.
+    """
+    rule, sentence = _FAULT_RULES[fault.kind], fault.message
+    if fault.kind == "crash":
+        rule = "machine_fault" if fault.of_machine else rule
+        if fault.attempts > 1:
+            sentence = f"{sentence}; given up after {fault.attempts} tries"
+    return failure(stage, rule, sentence, fault.log_tail) | {"reproduce": alone}
+
+
+def untried(crashed: int, alone: str) -> dict[str, Any]:
+    """Fail a clip of an asset that crashed Blender with other clips, without trying it."""
+    sentence = f"{crashed} clips of this asset crashed Blender again and again; this one is untried"
+    return failure("curate", "quarantined", sentence, "") | {"reproduce": alone}

@@ -11,13 +11,15 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
+import socket
 import subprocess
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curate import ledger
 from curate.asset import basis_of, done_file, stamp_of
@@ -30,6 +32,8 @@ from shards.sample import SCHEMA_VERSION, sample_key
 from shards.store import LocalStore
 from shards.tombstones import content_name, is_content, is_named, read_tombstones
 from shards.write import ShardWriter, StagedSample
+
+Unsettled = Literal["", "new", "settings", "said", "retry", "files", "takedown", "samples"]
 
 
 def versions() -> dict[str, str]:
@@ -147,11 +151,17 @@ class RunFolder:
         They must stand, and its samples must be exactly those that they tell of. What was taken
         down does not count: its bytes may be there still, or be gone since shards were compacted.
         """
+        return None if self.unsettled(source) else self._rows[source.uid]
+
+    def unsettled(self, source: Source) -> Unsettled:
+        """Say why an asset's ledger rows do not settle it; an empty string if they do."""
         rows = self._rows.get(source.uid)
-        if not rows or not self._hold(source, rows) or any(map(self._is_restored, rows)):
-            return None
+        if not rows:
+            return "new"
+        if (change := self._change(source, rows)) or any(map(self._is_restored, rows)):
+            return change or "takedown"
         there = self._standing(self.committed(source.uid))
-        return rows if self._standing(_kept(rows)) == there else None
+        return "" if self._standing(_kept(rows)) == there else "samples"
 
     def staged_rows(self, source: Source) -> list[dict[str, Any]] | None:
         """Return the rows of an asset that an earlier run finished but did not enter."""
@@ -159,7 +169,7 @@ class RunFolder:
             return None
         rows = self.finished_rows(source)
         there = all(self._has_sample(source, *item) for item in _kept(rows).items())
-        return rows if there and self._hold(source, rows) else None
+        return rows if there and not self._change(source, rows) else None
 
     def finished_rows(self, source: Source) -> list[dict[str, Any]]:
         """Return the rows of an asset whose staging folder was just completed."""
@@ -172,6 +182,10 @@ class RunFolder:
             for record in self.staging(source).glob("c*.json"):
                 if json.loads(record.read_bytes())["verdict"] == "failed":
                     record.unlink()
+
+    def discard(self, source: Source) -> None:
+        """Remove an asset's staging folder with all that is in it."""
+        shutil.rmtree(self.staging(source), ignore_errors=True)
 
     def survivors(self) -> list[StagedSample]:
         """List samples of withdrawn shards that still have to be packed."""
@@ -192,6 +206,7 @@ class RunFolder:
 
     def close(self) -> None:
         """Give the folder free."""
+        os.ftruncate(self._lock, 0)
         os.close(self._lock)
 
     def _take_lock(self) -> int:
@@ -200,41 +215,45 @@ class RunFolder:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip()
             os.close(handle)
             raise RunError(
-                f"{self.path}: another build is working on this folder; wait for it or end it"
+                f"{self.path}: another build is working on this folder "
+                f"({holder or 'it has just begun'}); wait for it or end it"
             ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on host {socket.gethostname()}\n".encode(), 0)
         return handle
 
     def _check_settings(self, update: bool) -> None:
         path = self.path / "run.json"
+        self.changes: list[str] = []  # settings and versions that differ from the last build's
         if path.exists():
-            old = json.loads(path.read_bytes())
-            changes = _changes(old, self._document())
-            if changes and not update:
-                raise RunError(
-                    f"{self.path}: was built with other settings:\n  "
-                    + "\n  ".join(changes)
-                    + "\nGive another --out, or --update to judge all clips anew and render those "
-                    "that this changes"
-                )
+            self.changes = _changes(json.loads(path.read_bytes()), self._document())
+        if self.changes and not update:
+            raise RunError(
+                f"{self.path}: was built with other settings:\n  "
+                + "\n  ".join(self.changes)
+                + "\nGive another --out, or --update to judge all clips anew and render those "
+                "that this changes; --plan says which"
+            )
 
     def _document(self) -> dict[str, Any]:
         settings = self.config.model_dump(mode="json")
         return {"config": settings, "versions": self.versions, "commit": self.commit}
 
-    def _hold(self, source: Source, rows: list[dict[str, Any]]) -> bool:
-        """Tell whether rows still stand: same settings, same files."""
+    def _change(self, source: Source, rows: list[dict[str, Any]]) -> Unsettled:
+        """Say what changed since rows were made; an empty string if they still stand."""
         if any(row["settings"] != self.basis for row in rows):
-            return False
+            return "settings"
         known = next((s for s in (source, self.barred(source)) if _same_word(s, rows[0])), None)
         if known is None:
-            return False
+            return "said"
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
-            return False
+            return "retry"
         if not all(map(self._agrees_with_takedown, rows)):
-            return False
-        return _same_files(known, rows[0])
+            return "takedown"
+        return "" if _same_files(known, rows[0]) else "files"
 
     def _standing(self, samples: Mapping[str, str]) -> dict[str, str]:
         return {key: made for key, made in samples.items() if not self.taken_down(key)}

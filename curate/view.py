@@ -15,6 +15,7 @@ from curate.gltf_parts import HandOver
 from curate.gltf_pose import GltfScene
 from curate.inspect import ClipHeader, Inspection
 from curate.quality import Still, survey
+from curate.retry import persist
 from curate.sketch import geometry_sketch
 from curate.sources import Source
 from render.runner import BlenderFault
@@ -139,8 +140,11 @@ class AssetView:
             if self.inspection.clips is not None:
                 durations = [clip.duration_s for clip in self.inspection.clips]
             try:
-                self.opened = self._session.open(
-                    self._source.file, self.inspection.format, durations
+                self.opened = persist(
+                    lambda: self._session.open(
+                        self._source.file, self.inspection.format, durations
+                    ),
+                    self._session.limits.retry,
                 )
             except BlenderFault as fault:
                 self._fault = fault

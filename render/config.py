@@ -112,6 +112,26 @@ class RenderConfig(Config):
     qa: QaConfig = QaConfig()
 
 
+class RetryConfig(Config):
+    """How often is tried again what may go well another time.
+
+    A crash may be the asset's fault, so it has few tries. What the machine did (a process that was
+    killed from outside, a node that went away) has more, with pauses.
+    """
+
+    crashes_max: int = Field(default=2, ge=1, description="of one clip; then it is quarantined")
+    crashed_clips_max: int = Field(
+        default=2, ge=1, description="of one asset; then its other clips are quarantined untried"
+    )
+    machine_faults_max: int = Field(default=5, ge=1, description="over one clip, or one asset")
+    pause_s: float = Field(default=0.5, ge=0, description="after a fault of the machine; doubled")
+    pause_max_s: float = Field(default=30.0, ge=0)
+
+    def pause_after(self, faults: int) -> float:
+        """Return the pause after so many faults in a row, seconds."""
+        return min(self.pause_s * 2.0 ** min(faults - 1, 30), self.pause_max_s)
+
+
 class LimitConfig(Config):
     """Time limits of single requests to Blender, and the process limits."""
 
@@ -122,3 +142,4 @@ class LimitConfig(Config):
         default=0, ge=0, description="CPU threads per worker; 0 = its share of the machine"
     )
     worker: WorkerConfig = WorkerConfig()
+    retry: RetryConfig = RetryConfig()

@@ -5,6 +5,7 @@ it costs the request that was running; the next request starts a new process.
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -27,9 +28,11 @@ from shards.config import Config
 _POLL_S = 0.2
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
 _ADDRESS_SLACK_MB = 4096  # beyond twice the resident limit: what is mapped and never used
+_DISK_MIN_MB = 1  # with less, what failed may have failed for want of it
 _SCRATCH = "orbit4d-scratch-"  # then the owner's process id
 _GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dri/renderD*")
 _KERNEL_VARIABLES = ("OPTIX_CACHE_PATH", "CUDA_CACHE_PATH", "NEO_CACHE_DIR", "AMD_COMGR_CACHE_DIR")
+_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _ROOT = Path(__file__).resolve().parents[1]
 
 FaultKind = Literal["crash", "timeout", "memory", "load", "images", "error"]
@@ -59,11 +62,17 @@ class BlenderFault(Exception):
             inside).
         message: one sentence.
         log_tail: the last lines that Blender wrote to stderr.
+        signal: name of the signal that ended the process by itself; empty if none did.
+        operation: the request that came to nothing; ``start`` before there was any.
+        attempts: how often this was tried.
     """
 
     kind: FaultKind
     message: str
     log_tail: str
+    signal: str = ""
+    operation: str = ""
+    attempts: int = 1
 
     def __str__(self) -> str:
         """Return the sentence."""
@@ -73,6 +82,15 @@ class BlenderFault(Exception):
     def process_lives(self) -> bool:
         """Tell whether the process survived, with the asset still open."""
         return self.kind in ("load", "images", "error")
+
+    @property
+    def of_machine(self) -> bool:
+        """Tell whether the machine is to blame: no asset was opened, or somebody ended Blender.
+
+        A process never sends itself these signals; the out-of-memory killer, an operator or a
+        node that goes away does.
+        """
+        return self.operation == "start" or self.signal in _FROM_OUTSIDE
 
 
 class BlenderProcess:
@@ -134,7 +152,9 @@ class BlenderProcess:
             raise
         if not answer["ok"]:
             self._errors += 1
-            raise BlenderFault(answer["kind"], answer["error"], self.log_tail())
+            self._refuse_full_disk()
+            log_tail = self.log_tail()
+            raise BlenderFault(answer["kind"], answer["error"], log_tail, operation=request["op"])
         return answer
 
     def is_running(self) -> bool:
@@ -254,26 +274,42 @@ class BlenderProcess:
             return
         chunk = os.read(handle, 1 << 16)
         if not chunk:
-            self._fail("crash", f"Blender {self._ending()} during {operation}")
+            ending, by = self._ending()
+            self._fail("crash", operation, f"Blender {ending} during {operation}", by)
         self._buffer += chunk
 
     def _check(self, operation: str, deadline: float, timeout_s: float) -> None:
         if time.monotonic() > deadline:
-            self._fail("timeout", f"{operation} took longer than {timeout_s:g} s; killed")
+            self._fail(
+                "timeout", operation, f"{operation} took longer than {timeout_s:g} s; killed"
+            )
         limit_mb = self.config.memory_max_mb
         if (used_mb := self._resident_mb()) > limit_mb:
-            self._fail("memory", f"{operation} used {used_mb:.0f} MB, limit {limit_mb} MB; killed")
+            sentence = f"{operation} used {used_mb:.0f} MB, limit {limit_mb} MB; killed"
+            self._fail("memory", operation, sentence)
 
-    def _fail(self, kind: FaultKind, message: str) -> None:
+    def _fail(self, kind: FaultKind, operation: str, message: str, by: str = "") -> None:
         self.kill()
-        raise BlenderFault(kind, message, self.log_tail())
+        self._refuse_full_disk()
+        raise BlenderFault(kind, message, self.log_tail(), by, operation)
 
-    def _ending(self) -> str:
+    def _refuse_full_disk(self) -> None:
+        """Blame the disk for a fault where there is none left: Blender cannot write images then.
+
+        Raises:
+            OSError: there is no space.
+        """
+        if shutil.disk_usage(self.scratch).free < _DISK_MIN_MB * 2**20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.scratch))
+
+    def _ending(self) -> tuple[str, str]:
+        """Say how the process ended, and name the signal if one ended it."""
         assert self._process is not None
         code = self._process.wait()
         if code < 0:
-            return f"was ended by signal {signal.Signals(-code).name}"
-        return f"exited with status {code}"
+            name = signal.Signals(-code).name
+            return f"was ended by signal {name}", name
+        return f"exited with status {code}", ""
 
     def _resident_mb(self) -> float:
         assert self._process is not None

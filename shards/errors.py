@@ -17,6 +17,13 @@ class RunError(Orbit4dError):
     """A RUN folder cannot be used as asked."""
 
 
+class MachineError(Orbit4dError):
+    """The machine stops a run: its disk is full, or what has to be written cannot be.
+
+    It is about no asset, so no asset is failed over it; once mended, the same command goes on.
+    """
+
+
 class ItemError(Orbit4dError):
     """Something is wrong with one item; the others are unaffected."""
 

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,11 +16,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     A reader sees the old content or the new one, never a part. The directory must exist.
     """
     temporary = temporary_for(path)
-    with temporary.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    publish(temporary, path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        publish(temporary, path)
+    except OSError as error:  # a full disk is not to be filled with halves
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def temporary_for(path: Path) -> Path:

@@ -1,0 +1,208 @@
+"""Kill what a build consists of, again and again, and compare what is left with an undisturbed one.
+
+Run ``python -m tests.chaos.chaos [--kills N] [--seed S]``. A driver builds a few assets on a Ray
+cluster of three nodes inside this machine; a killer with a seed sends SIGKILL to Blender, to Ray
+workers, to raylets (a whole node; another takes its place) and to the driver. What the driver's
+death interrupts is started again with the same command. When a build ends, its samples are compared
+and the next begins, until the kills are spent.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from curate import ledger
+from shards import index
+from tests.render.make_gltf import moving_cube
+
+ROOT = Path(__file__).resolve().parents[2]
+_SETTINGS = [
+    "render.sequences.width=32", "render.sequences.height=32", "render.sequences.frames=4",
+    "render.engine.samples=1", "shards.target_mb=0.03", "curate.duplicates.reject=nothing",
+    "limits.threads=1", "limits.retry.machine_faults_max=1000", "limits.retry.pause_s=0.05",
+    "limits.retry.pause_max_s=0.5",
+]  # fmt: skip
+_BUILD_TIMEOUT_S = 300.0
+Outcome = tuple[Counter[tuple[str, str]], list[tuple[Any, ...]]]
+
+
+def command(inputs: Path, run: Path, *more: str) -> list[str]:
+    """Return the one command that is given all the time."""
+    settings = [part for setting in _SETTINGS for part in ("--set", setting)]
+    argv = [sys.executable, "-m", "orbit4d", "build", str(inputs), "--out", str(run)]
+    return [*argv, *settings, *more]
+
+
+def outcome(run: Path) -> Outcome:
+    """Return the multiset of (key, sha256) over all shards, and the ledger's verdicts."""
+    samples = Counter(
+        (entry.key, entry.sha256) for part in index.committed(run).values() for entry in part
+    )
+    names = ("uid", "clip_index", "verdict", "rule", "sample_key", "fingerprint")
+    return samples, [tuple(row[name] for name in names) for row in ledger.load(run)]
+
+
+class Nodes:
+    """A Ray cluster of a head without CPUs and two nodes with one each, all on this machine."""
+
+    def __init__(self) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ["PYTHONPATH"] = str(ROOT)
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+        self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = [self._add() for _ in range(2)]
+
+    @property
+    def address(self) -> str:
+        return self.cluster.address
+
+    def _add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+
+    def raylets(self) -> list[int]:
+        return [node.all_processes["raylet"][0].process.pid for node in self.nodes]
+
+    def kill_node(self, place: int) -> None:
+        """Kill a raylet as a machine dies: with all that it runs; and start another node."""
+        raylet = psutil.Process(self.raylets()[place])
+        family = [*raylet.children(recursive=True), raylet]
+        for process in reversed(family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.cluster.remove_node(self.nodes[place], allow_graceful=False)
+        self.nodes[place] = self._add()
+
+    def inside(self) -> Iterator[psutil.Process]:
+        """List everything that the two nodes run."""
+        for pid in self.raylets():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                yield from psutil.Process(pid).children(recursive=True)
+
+    def close(self) -> None:
+        self.cluster.shutdown()
+
+
+class Killer:
+    """Chooses by a seed what dies and when."""
+
+    def __init__(self, nodes: Nodes, seed: int) -> None:
+        self.nodes = nodes
+        self.draw = random.Random(seed)
+        self.killed: Counter[str] = Counter()
+
+    def pause_s(self) -> float:
+        return self.draw.uniform(0.1, 2.5)
+
+    def strike(self, driver: subprocess.Popen[bytes]) -> None:
+        """Kill one thing, if there is such a thing just now."""
+        kind = self.draw.choices(("blender", "worker", "driver", "node"), (4, 3, 2, 1))[0]
+        if kind == "driver":
+            driver.send_signal(signal.SIGKILL)
+        elif kind == "node":
+            self.nodes.kill_node(self.draw.randrange(2))
+        else:
+            found = [p for p in self.nodes.inside() if _is(kind, p)]
+            if not found:
+                return
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.draw.choice(found).kill()
+        self.killed[kind] += 1
+
+
+def _is(kind: str, process: psutil.Process) -> bool:
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return False
+    if kind == "blender":
+        return "render.blender" in words
+    return bool(words) and words[0].startswith("ray::") and "Worker" in words[0]
+
+
+def storm(inputs: Path, folder: Path, kills: int, seed: int) -> tuple[Counter[str], list[Outcome]]:
+    """Build under fire until so many kills were made; returns what died, and each build's end."""
+    nodes = Nodes()
+    killer = Killer(nodes, seed)
+    ends: list[Outcome] = []
+    try:
+        while killer.killed.total() < kills:
+            run = folder / f"run{len(ends)}"
+            _build_under_fire(inputs, run, nodes, killer, kills)
+            ends.append(outcome(run))
+            assert not (run / "staging").exists()
+    finally:
+        nodes.close()
+    return killer.killed, ends
+
+
+def _build_under_fire(inputs: Path, run: Path, nodes: Nodes, killer: Killer, kills: int) -> None:
+    """Give the same command until it ends well."""
+    deadline = time.monotonic() + _BUILD_TIMEOUT_S
+    argv = command(inputs, run, "--workers", "2", "--address", nodes.address)
+    while True:
+        with tempfile.TemporaryFile() as said:
+            driver = subprocess.Popen(argv, cwd=ROOT, stdout=said, stderr=said)
+            try:
+                while driver.poll() is None and killer.killed.total() < kills:
+                    time.sleep(killer.pause_s())
+                    if driver.poll() is None:
+                        killer.strike(driver)
+                driver.wait(timeout=max(deadline - time.monotonic(), 1.0))
+            finally:
+                driver.kill()
+            said.seek(0)
+            words = said.read().decode(errors="replace")[-3000:]
+        if driver.returncode == 0:
+            return
+        assert driver.returncode == -signal.SIGKILL, f"ended by itself: {words}"
+
+
+def make_inputs(folder: Path, assets: int) -> Path:
+    """Write assets with two clips each, and one that is broken."""
+    folder.mkdir()
+    for number in range(assets):
+        moving_cube(folder / f"cube{number}.gltf")
+    (folder / "text.glb").write_text("no model at all")
+    return folder
+
+
+def main() -> None:
+    """Let a storm pass and print what died and what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--assets", type=int, default=4)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = make_inputs(folder / "inputs", options.assets)
+        calm = command(inputs, folder / "calm")
+        subprocess.run(calm, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        started = time.monotonic()
+        killed, ends = storm(inputs, folder, options.kills, options.seed)
+        wrong = sum(end != outcome(folder / "calm") for end in ends)
+        figures = {
+            "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
+            "seconds": round(time.monotonic() - started, 1),
+        }  # fmt: skip
+    print(json.dumps(figures))
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
