@@ -27,7 +27,7 @@ from shards.store import LocalStore
 from shards.tombstones import is_named, read_tombstones
 
 MAX_ROWS = 3000  # embedded; the page opens in well under a second
-PREVIEWS_MAX = 600  # clips with pictures: a tenth of a second each
+PREVIEWS_MAX = 600  # clips with pictures: three sequences of each are decoded
 INLINE_LIMIT_BYTES = 5 * 2**20  # of pictures; about 100 clips
 _FACTS_MAX = 400
 _NAMED_MAX = 5  # examples in a message

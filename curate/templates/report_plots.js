@@ -59,7 +59,7 @@ function binOf(edges, value) {
   return at + (value - edges[at]) / (edges[at + 1] - edges[at]);
 }
 
-function vertical(chart, x, dash, text) {
+function vertical(chart, x, dash) {
   const { ctx, bbox } = chart, left = Math.round(chart.valToPos(x, "x", true));
   ctx.save();
   ctx.strokeStyle = colour("--text");
@@ -95,7 +95,8 @@ function histogram(host, entry, lines) {
     series: [{}, filled("--dropped-bar"), filled("--kept-bar")],
     hooks: {
       draw: [(chart) => {
-        for (const [value, moved] of lines()) vertical(chart, binOf(edges, value), moved ? [] : [4, 3]);
+        for (const [value, moved] of lines()) // a limit beyond what was measured has no place here
+          if (value >= edges[0] && value <= edges[bins]) vertical(chart, binOf(edges, value), moved ? [] : [4, 3]);
       }],
     },
   });

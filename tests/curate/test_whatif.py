@@ -13,6 +13,7 @@ from curate import ledger, rules, whatif
 from curate.config import CurateConfig
 from curate.replay import replay
 from shards.seeding import rng_for
+from tests.curate.test_replay import row as scored
 
 _TEXTS = {
     "rule": ["", "", "too_still", "touches_border", "no_size", "crashed", "duplicate_bytes"],
@@ -124,6 +125,38 @@ def test_several_limits_move_together() -> None:
         ]
         expected = verdicts(replay(old, CurateConfig.load(None, settings)))
         assert said(prepared, whatif.evaluate(prepared, places), old) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ([], 2),
+        (["rules=diffusion4d"], 4),  # the paper keeps copies
+        (["duplicates.reject=nothing"], 4),
+        (["rules=diffusion4d", "duplicates.reject=bytes"], 2),
+    ],
+)
+def test_copies_go_where_a_replay_drops_them(settings: list[str], kept: int) -> None:
+    seen = {"ssim_quarter": 0.7, "ssim_half": 0.8, "border_frames": 0, "triangles": 50}
+    old = [
+        scored(uid=uid, content=content, **seen)
+        for uid, content in (("a", "x"), ("b", "x"), ("c", "y"), ("d", "x"))
+    ]
+    config = CurateConfig.load(None, settings)
+    prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), config)
+    found = said(prepared, whatif.evaluate(prepared, {}), old)
+    assert found == verdicts(replay(old, config))
+    assert found.count(("kept", "")) == kept
+
+
+def test_the_next_copy_is_kept_where_the_first_is_not() -> None:
+    old = [
+        scored(uid=uid, content="x", margin_px=margin) for uid, margin in (("a", 1.0), ("b", 9.0))
+    ]
+    config = CurateConfig.load(None, ["boundary.margin_min_px=5"])
+    prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), config)
+    found = said(prepared, whatif.evaluate(prepared, {}), old)
+    assert found == verdicts(replay(old, config)) == [("rejected", "touches_border"), ("kept", "")]
 
 
 def test_every_rule_is_offered_or_has_no_number() -> None:
