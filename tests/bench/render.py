@@ -14,6 +14,7 @@ Parts:
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -63,9 +64,12 @@ def main() -> None:
     parser.add_argument("--only", choices=parts)
     options = parser.parse_args()
     files = [options.assets / name for name in ASSETS[: options.count]]
+    figures: dict[str, float] = {}
     for name, part in parts.items():
         if options.only in (None, name):
-            part(files, options)
+            figures |= part(files, options)
+    if options.json:
+        print(json.dumps(figures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class _Shooter:
         return clip.images["orbit"], clip.seconds / _IMAGES
 
 
-def _images(files: list[Path], options: argparse.Namespace) -> None:
+def _images(files: list[Path], options: argparse.Namespace) -> dict[str, float]:
     settings = _settings()
     seconds: dict[tuple[str, str], list[float]] = {}
     decibels: dict[tuple[str, str], list[float]] = {}
@@ -175,10 +179,11 @@ def _images(files: list[Path], options: argparse.Namespace) -> None:
         figures[f"{figure}_psnr_margin_db"] = margin
         figures[f"{figure}_psnr_db"] = statistics.mean(decibels[key])
     header = ("look, quality", "s/image", "speedup", "mean dB", "worst dB", "worst margin dB")
-    report(f"images of {len(files)} assets, 256x256 px", header, rows, figures, options.json)
+    report(f"images of {len(files)} assets, 256x256 px", header, rows, figures, as_json=False)
+    return figures
 
 
-def _lights(files: list[Path], options: argparse.Namespace) -> None:
+def _lights(files: list[Path], options: argparse.Namespace) -> dict[str, float]:
     engines = {
         "16 samples": EngineConfig(samples=16),
         "32 samples": EngineConfig(samples=32),
@@ -203,7 +208,8 @@ def _lights(files: list[Path], options: argparse.Namespace) -> None:
                 mean_db = statistics.mean(decibels[name])
                 rows.append((f"{mode}, {name}", statistics.median(seconds[name]), mean_db))
     title = f"light modes, {_LIGHT_ASSETS} assets, {_LIGHT_PX}x{_LIGHT_PX} px"
-    report(title, ("light, setting", "s/image", "mean dB"), rows, {}, options.json)
+    report(title, ("light, setting", "s/image", "mean dB"), rows, {}, as_json=False)
+    return {}
 
 
 def _truth(shooter: _Shooter, look: str, folder: Path | None) -> np.ndarray:
@@ -246,7 +252,7 @@ def _differences(ours: list[float], theirs: list[float]) -> list[float]:
     return [a - b for a, b in zip(ours, theirs, strict=True)]
 
 
-def _assets(files: list[Path], options: argparse.Namespace) -> None:
+def _assets(files: list[Path], options: argparse.Namespace) -> dict[str, float]:
     rows, figures = [], {}
     for name, extra in {
         "draft": (), "standard": (), "standard, all passes": (f"render.passes={_ALL_PASSES}",),
@@ -270,10 +276,11 @@ def _assets(files: list[Path], options: argparse.Namespace) -> None:
         "quality", "s/asset", "load", "probe", "render", "encode", "rest", "slowest", "other clips",
     )  # fmt: skip
     title = f"{len(files)} whole assets, one clip each: 3 x 24 images of 256x256 px, medians"
-    report(title, header, rows, figures, options.json)
+    report(title, header, rows, figures, as_json=False)
+    return figures
 
 
-def _workers(_: list[Path], options: argparse.Namespace) -> None:
+def _workers(_: list[Path], options: argparse.Namespace) -> dict[str, float]:
     """Give each worker a core: the threads of one would otherwise use the core of the other.
 
     Cores get faster and slower with what else the machine does, so both take turns. Assets of
@@ -305,14 +312,16 @@ def _workers(_: list[Path], options: argparse.Namespace) -> None:
         ("nothing to do, taken off", idle[1], idle[2], idle[1] / idle[2]),
     ]
     title = f"{len(files)} assets on Ray, one core each worker: seconds"
-    report(title, ("", "one worker", "two workers", "ratio"), rows, figures, options.json)
+    report(title, ("", "one worker", "two workers", "ratio"), rows, figures, as_json=False)
+    return figures
 
 
-def _growth(files: list[Path], options: argparse.Namespace) -> None:
-    growth_mb = _growth_mb(files)
-    rows = [("200 assets", growth_mb)]
+def _growth(files: list[Path], options: argparse.Namespace) -> dict[str, float]:
+    figures = {"worker_growth_mb": _growth_mb(files)}
+    rows = [("200 assets", figures["worker_growth_mb"])]
     header = ("one Blender", "grows by MB")
-    report("memory of a worker", header, rows, {"worker_growth_mb": growth_mb}, options.json)
+    report("memory of a worker", header, rows, figures, as_json=False)
+    return figures
 
 
 def _growth_mb(files: list[Path], rounds: int = 200) -> float:
