@@ -78,7 +78,7 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
             done_file(staging), dump_json({"settings": run.basis, "rows": [base | refused]})
         )
         return [base | refused]
-    rows = [
+    rows: list[dict[str, Any]] = [
         base
         | {"clip_index": clip, "verdict": word, "rule": "" if word == "kept" else "a_rule"}
         | ({"content": content} if content else {})

@@ -142,4 +142,4 @@ def test_the_papers_rules_keep_copies_unless_told_otherwise() -> None:
 
 def test_rows_of_before_are_judged_by_what_they_hold() -> None:
     later = {"parts", "licence", "geometry", "geometry_tracks", "texture_mb", "content"}
-    assert judge([row(**dict.fromkeys(later))], "quality.parts_max=1") == [("kept", "")]
+    assert judge([row() | dict.fromkeys(later)], "quality.parts_max=1") == [("kept", "")]
