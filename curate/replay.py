@@ -45,11 +45,15 @@ def replay(rows: Iterable[Row], config: CurateConfig) -> Replay:
     moves: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
     for _, of_asset in groupby(rows, key=itemgetter("uid")):
         asset = list(of_asset)
+        own = duplicates.Seen(config.copies())  # copies within an asset do not use up its limit
+        own.enter(asset)
         kept = 0
         judged: list[Row] = []
         for row in asset:
             judged.append(row | _verdict(row, config, kept))
-            kept += judged[-1]["verdict"] == "kept"
+            if judged[-1]["verdict"] == "kept" and own.judge(row)[1] is None:
+                own.keep(row)
+                kept += 1
         judged = seen.look(judged)
         moves.update(zip(map(_label, asset), map(_label, judged), strict=True))
         found += judged

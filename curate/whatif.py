@@ -188,15 +188,7 @@ def _broken(offer: Offer, place: int | None) -> np.ndarray:
 def _in_order(whatif: WhatIf, found: Outcome) -> Outcome:
     """Drop what comes too late: clips beyond an asset's number, and copies."""
     if whatif.clips_max is not None:
-        kept = 0
-        for row, state in enumerate(whatif.states.tolist()):
-            kept = 0 if state & FIRST_OF_ASSET else kept
-            if found.verdicts[row] != KEPT:
-                continue
-            if kept >= whatif.clips_max and state & JUDGED_ANEW:
-                found.verdicts[row], found.rules[row] = REJECTED, CLIP_RULE
-            else:
-                kept += 1
+        _limit_clips(whatif, whatif.clips_max, found)
     taken: set[int] = set()
     for row, group in whatif.copies.items():
         if found.verdicts[row] != KEPT:
@@ -205,6 +197,20 @@ def _in_order(whatif: WhatIf, found: Outcome) -> Outcome:
             found.verdicts[row], found.rules[row] = REJECTED, COPY_RULE
         taken.add(group)
     return found
+
+
+def _limit_clips(whatif: WhatIf, clips_max: int, found: Outcome) -> None:
+    """Drop clips beyond an asset's number, which a copy of another clip of it does not use up."""
+    kept: set[int] = set()  # rows, or groups of rows that are alike
+    for row, state in enumerate(whatif.states.tolist()):
+        if state & FIRST_OF_ASSET:
+            kept.clear()
+        if found.verdicts[row] != KEPT:
+            continue
+        if len(kept) >= clips_max and state & JUDGED_ANEW:
+            found.verdicts[row], found.rules[row] = REJECTED, CLIP_RULE
+        else:
+            kept.add(whatif.copies.get(row, row))
 
 
 @dataclass(slots=True)

@@ -58,18 +58,20 @@ function judge(places) {
 }
 
 function inOrder(verdicts, fires) {
+  const [rows, groups] = what.copies;
   if (what.clips_max !== null) {
-    let kept = 0;
+    const groupOf = new Map(rows.map((row, i) => [row, groups[i]]));
+    const kept = new Set(); // rows of an asset, or groups of rows that are alike
     for (let row = 0; row < what.count; row += 1) {
-      if (planes.states[row] & FIRST) kept = 0;
+      if (planes.states[row] & FIRST) kept.clear();
       if (verdicts[row] !== KEPT) continue;
-      if (kept >= what.clips_max && planes.states[row] & JUDGED) {
+      if (kept.size >= what.clips_max && planes.states[row] & JUDGED) {
         verdicts[row] = REJECTED;
         fires[row] = CLIP;
-      } else kept += 1;
+      } else kept.add(groupOf.get(row) ?? row);
     }
   }
-  const taken = new Set(), [rows, groups] = what.copies;
+  const taken = new Set();
   rows.forEach((row, i) => {
     if (verdicts[row] !== KEPT) return;
     if (taken.has(groups[i])) {

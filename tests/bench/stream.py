@@ -3,7 +3,7 @@
 All rows end in uint8 RGBA batches at the reader of a DataLoader with 2 workers, on the same images:
 ``shards.batches`` with the default codec and with ``fast``; stock webdataset over one PNG per image
 (a); the bare codec in a loop in 2 processes (b); litdata (c), where it is installed: ``pip install
---no-deps litdata lightning-utilities tifffile`` (its torchvision from PyPI does not load beside a
+--no-deps litdata lightning-utilities tifffile`` (its usual torchvision does not load beside a
 CPU torch). The images are synthetic: smoothly shaded, textured, slightly grainy blobs that cover a
 quarter of the picture and decode like the hardest renders; with ``--run`` they are rendered ones.
 

@@ -3,11 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate import ledger
+from curate import ledger, whatif
 from curate.cli_ledger import app
 from curate.config import CurateConfig
 from curate.replay import facts_of, replay
@@ -53,6 +54,22 @@ def test_the_clip_limit_follows_the_new_verdicts() -> None:
     assert judge(rows) == [("kept", "")] * 3
     limited = judge(rows, "clips.per_asset_max=2")
     assert limited == [("kept", ""), ("kept", ""), ("rejected", "clip_limit")]
+
+
+def test_a_copy_does_not_use_up_the_clip_limit() -> None:
+    """As in a build, which does not render what repeats an earlier clip of the asset."""
+    shape = {"geometry": Sketch(12, np.linspace(0.1, 1, 14)).encode()}
+    one, other = (
+        shape | {"clip_sketch": Sketch(24, np.linspace(0, last, 16)).encode()} for last in (1, 2)
+    )
+    rows = [row(i) | sketches for i, sketches in enumerate((one, one, other, other, one))]
+    copy, limit = ("rejected", "duplicate_geometry_and_clip"), ("rejected", "clip_limit")
+    kept = ("kept", "")
+    config = CurateConfig.load(None, ["clips.per_asset_max=2"])
+    assert judge(rows, "clips.per_asset_max=2") == [kept, copy, kept, limit, limit]
+    prepared = whatif.prepare(pa.Table.from_pylist(rows, schema=ledger.SCHEMA), config)
+    found = whatif.evaluate(prepared, {})
+    assert (found.verdicts == whatif.KEPT).tolist() == [True, False, True, False, False]
 
 
 @pytest.mark.parametrize(

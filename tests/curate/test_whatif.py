@@ -66,6 +66,7 @@ CONFIGS = (
     ["pixels.enabled=true"],
     ["rules=diffusion4d"],
     ["clips.per_asset_max=2", "duplicates.reject=nothing"],
+    ["clips.per_asset_max=1"],
     ["rights.licences_deny=[CC-BY-NC-*]", "rights.tags_deny=[nsfw]", "rights.unknown=reject"],
     ["motion.loop_gap_max=0.05", "quality.parts_max=20", "quality.backdrop_share_max=0.2"],
 )
