@@ -64,6 +64,7 @@ def test_counts_on_the_page_are_those_of_the_ledger(audit_run: Path) -> None:
     assert not _problems(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inline_limit_bytes", [10**9, 0])
 def test_what_was_taken_down_has_no_picture(own_run: Path, inline_limit_bytes: int) -> None:
     page = report.write_report(own_run, inline_limit_bytes=inline_limit_bytes)
@@ -133,6 +134,7 @@ def test_rules_and_run_facts_are_escaped(own_run: Path) -> None:
     assert text.count("&lt;i onclick=x&gt;&#34;&#39;&amp;") >= 6
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_bytes(audit_run: Path, own_run: Path) -> None:
     first = report.write_report(audit_run).read_bytes()
     assert report.write_report(own_run).read_bytes() == first
@@ -162,6 +164,7 @@ def test_damaged_ledger_is_named(tmp_path: Path) -> None:
         report.write_report(tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_and_damaged_shards_are_named(own_run: Path) -> None:
     entries = index.read_entries(own_run / "index.parquet")
     assert len(entries) == 6
@@ -236,6 +239,7 @@ def test_long_ledger_shows_a_share_of_every_rule(tmp_path: Path) -> None:
     assert "<dt>Rejected</dt><dd>203 <small>" in text
 
 
+@pytest.mark.slow
 def test_large_previews_stand_beside_the_page_and_go_again(own_run: Path) -> None:
     page = report.write_report(own_run, inline_limit_bytes=1000)
     sources = _data(page)["previews"]
@@ -246,6 +250,7 @@ def test_large_previews_stand_beside_the_page_and_go_again(own_run: Path) -> Non
     assert sorted(path.name for path in page.parent.iterdir()) == ["index.html"]
 
 
+@pytest.mark.slow
 def test_commands_print_what_they_wrote(own_run: Path, tmp_path: Path) -> None:
     app = Typer()
     app.command()(cli_report.report)

@@ -87,6 +87,7 @@ def said(prepared: whatif.WhatIf, outcome: whatif.Outcome, old: list[dict[str, A
     return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", CONFIGS, ids=str)
 def test_every_offered_value_decides_as_a_replay_does(settings: list[str]) -> None:
     old = rows(240, seed=len(settings))
