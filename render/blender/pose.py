@@ -141,6 +141,18 @@ def mesh_of(source: Any) -> Any:
     return source.to_mesh() if source.type in _MESHABLE else None
 
 
+def read_array(items: Any, attribute: str, width: int, dtype: Any = np.float32) -> np.ndarray:
+    """Read ``width`` numbers from every item of a Blender collection: (n, width)."""
+    values = np.empty(len(items) * width, dtype)
+    items.foreach_get(attribute, values)
+    return values.reshape(-1, width)
+
+
+def world_points(mesh: Any, matrix: np.ndarray) -> np.ndarray:
+    """Return the vertices of a drawn mesh in the asset's world, float64 (n, 3)."""
+    return read_array(mesh.vertices, "co", 3) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
 def geometry() -> tuple[np.ndarray, int]:
     """Read every visible evaluated vertex of the current frame.
 
@@ -154,9 +166,7 @@ def geometry() -> tuple[np.ndarray, int]:
         mesh = mesh_of(source)
         if mesh is None:
             continue
-        local = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", local)
-        chunks.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
+        chunks.append(world_points(mesh, matrix))
         triangles += sum_triangles(mesh)
         source.to_mesh_clear()
     return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles
@@ -176,12 +186,10 @@ def areas() -> np.ndarray:
             continue
         stored = source.original.data
         same = source.type == "MESH" and len(stored.vertices) == len(mesh.vertices)
-        local = np.empty(len(mesh.vertices) * 3, np.float32)
-        (stored if same else mesh).vertices.foreach_get("co", local)
-        corners = np.empty(len(mesh.loop_triangles) * 3, np.int32)
-        mesh.loop_triangles.foreach_get("vertices", corners)
+        local = read_array((stored if same else mesh).vertices, "co", 3)
+        corners = read_array(mesh.loop_triangles, "vertices", 3, np.int32)
         growth = abs(np.linalg.det(matrix[:3, :3])) ** (2 / 3)
-        found.append(vertex_areas(local.reshape(-1, 3), corners.reshape(-1, 3)) * growth)
+        found.append(vertex_areas(local, corners) * growth)
         source.to_mesh_clear()
     return np.concatenate(found) if found else np.zeros(0)
 

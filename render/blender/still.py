@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 
 from render.blender.load import curves_of
-from render.blender.pose import mesh_of, shown_instances
+from render.blender.pose import mesh_of, read_array, shown_instances, world_points
 
 _STEPS = 4096  # of a texture coordinate: sums of whole numbers know no order
 _LENSES = {"CAMERA", "LIGHT", "LIGHT_PROBE", "SPEAKER"}
@@ -48,12 +48,10 @@ def read_still() -> Still:
         if mesh is None:
             complete = False
             continue
-        local = np.empty(len(mesh.vertices) * 3, np.float32)
-        mesh.vertices.foreach_get("co", local)
-        points.append(local.reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3])
+        points.append(world_points(mesh, matrix))
         mesh.calc_loop_triangles()
-        corners, slots = _triangles(mesh)
-        triangles.append(corners + before)
+        triangles.append(read_array(mesh.loop_triangles, "vertices", 3, np.int32) + before)
+        slots = read_array(mesh.loop_triangles, "material_index", 1, np.int32)[:, 0]
         before += len(mesh.vertices)
         materials = [slot.material for slot in source.material_slots] or [None]
         slots = np.minimum(slots, len(materials) - 1)
@@ -92,14 +90,6 @@ def _kinds(owner: Any) -> set[str]:
     if not isinstance(owner, bpy.types.Object):
         return {owner.id_type}
     return {owner.type, *(child.type for child in owner.children_recursive)}
-
-
-def _triangles(mesh: Any) -> tuple[np.ndarray, np.ndarray]:
-    count = len(mesh.loop_triangles)
-    corners, slots = np.empty(count * 3, np.int32), np.empty(count, np.int32)
-    mesh.loop_triangles.foreach_get("vertices", corners)
-    mesh.loop_triangles.foreach_get("material_index", slots)
-    return corners.reshape(-1, 3), slots
 
 
 def _shader(material: Any) -> Any:
@@ -152,9 +142,8 @@ def _content(image: Any) -> str:
 def _uv_sums(mesh: Any) -> list[list[int]]:
     sums = []
     for layer in mesh.uv_layers:
-        values = np.empty(len(mesh.loops) * 2, np.float32)
-        layer.uv.foreach_get("vector", values)
-        values = np.where(np.isfinite(values), values, 0).reshape(-1, 2).astype(np.float64)
+        values = read_array(layer.uv, "vector", 2)
+        values = np.where(np.isfinite(values), values, 0).astype(np.float64)
         whole = np.round(np.clip(values, -1e6, 1e6) * _STEPS)
         sums.append(whole.sum(axis=0).astype(np.int64).tolist())
     return sums

@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from render.blender.pose import mesh_of, shown_instances
+from render.blender.pose import mesh_of, read_array, shown_instances, world_points
 
 _ALPHA_SIDE_MAX_PX = 1024  # an alpha texture finer than this decides nothing at these image sizes
 
@@ -70,14 +70,10 @@ class Recorder:
                 self.complete = False  # hair, points, volumes: drawn, but not as triangles
                 continue
             part = self._part(name, source, mesh)
-            local = np.empty(len(mesh.vertices) * 3, np.float32)
-            mesh.vertices.foreach_get("co", local)
-            linear = matrix[:3, :3]
-            points.append(local.reshape(-1, 3) @ linear.T + matrix[:3, 3])
+            points.append(world_points(mesh, matrix))
             if self.with_normals:
-                bent = np.empty(part.corner_count * 3, np.float32)
-                mesh.corner_normals.foreach_get("vector", bent)
-                normals.append(bent.reshape(-1, 3) @ _cofactors(linear).T)
+                bent = read_array(mesh.corner_normals, "vector", 3)
+                normals.append(bent @ _cofactors(matrix[:3, :3]).T)
             parts.append(part)
             names.append(name)
             source.to_mesh_clear()
@@ -111,25 +107,20 @@ class Recorder:
         if old is not None and old.signature == signature:
             return old
         mesh.calc_loop_triangles()
-        count = len(mesh.loop_triangles)
-        triangles, corners = np.empty((2, count * 3), np.int32)
-        mesh.loop_triangles.foreach_get("vertices", triangles)
-        mesh.loop_triangles.foreach_get("loops", corners)
-        slots = np.empty(count, np.int32)
-        mesh.loop_triangles.foreach_get("material_index", slots)
+        triangles = read_array(mesh.loop_triangles, "vertices", 3, np.int32)
+        corners = read_array(mesh.loop_triangles, "loops", 3, np.int32)
+        slots = read_array(mesh.loop_triangles, "material_index", 1, np.int32)[:, 0]
         table = [self._material(slot.material) for slot in source.material_slots]
         table = table or [self._material(None)]
         materials = np.array(table, np.int32)[np.minimum(slots, len(table) - 1)]
         uvs = {}
         for layer in mesh.uv_layers:
-            values = np.empty(len(mesh.loops) * 2, np.float32)
-            layer.uv.foreach_get("vector", values)
-            uvs[layer.name] = values.reshape(-1, 2)
+            uvs[layer.name] = read_array(layer.uv, "vector", 2)
             if layer.active_render:
                 uvs[""] = uvs[layer.name]
         part = _Part(
-            signature, triangles.reshape(-1, 3), corners.reshape(-1, 3), len(mesh.loops),
-            materials, uvs, self._bones(source, mesh),
+            signature, triangles, corners, len(mesh.loops), materials, uvs,
+            self._bones(source, mesh),
         )  # fmt: skip
         self._parts[name] = part
         return part

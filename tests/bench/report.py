@@ -20,6 +20,7 @@ from curate import ledger, sql
 from curate.config import BuildConfig
 from shards.seeding import rng_for
 from tests.bench.harness import arguments, report
+from tests.curate.browsing import CHROMIUM
 
 _SCRIPT = """
 import resource, sys, time
@@ -148,7 +149,7 @@ def open_page(run: Path) -> tuple[float, float]:
 
     page = run / "report" / "index.html"
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         started = time.monotonic()
         tab.goto(page.as_uri(), wait_until="commit")

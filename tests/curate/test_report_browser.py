@@ -11,11 +11,11 @@ import pytest
 from curate import ledger
 from curate.report import write_report
 from tests.curate.audit_run import make_audit_run
+from tests.curate.browsing import open_page
 
 pytestmark = pytest.mark.browser
 
 _NONE = "\N{EN DASH}"  # how the page writes a score that was not measured
-_CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +23,6 @@ def audit_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = make_audit_run(tmp_path_factory.mktemp("audit") / "run", assets=11)
     write_report(run)
     return run
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not _CHROMIUM.exists():
-        pytest.skip(f"{_CHROMIUM} is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -46,24 +35,8 @@ def noise() -> list[str]:
 def page(
     request: pytest.FixtureRequest, browser: Any, audit_run: Path, noise: list[str]
 ) -> Iterator[Any]:
-    yield from _open(browser, audit_run / "report" / "index.html", request.param, noise)
+    yield from open_page(browser, audit_run / "report" / "index.html", request.param, noise)
     assert noise == []
-
-
-def _open(browser: Any, path: Path, width: int, noise: list[str]) -> Iterator[Any]:
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    address = path.as_uri()
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on("dialog", lambda dialog: noise.append(dialog.message))
-    page.on("request", lambda sent: None if _local(sent.url, address) else noise.append(sent.url))
-    page.goto(address)
-    yield page
-    page.close()
-
-
-def _local(url: str, page: str) -> bool:
-    return url == page or url.startswith("data:")
 
 
 def _listed(page: Any) -> int:
@@ -159,7 +132,7 @@ def test_previews_beside_the_page_load(
     browser: Any, audit_run: Path, noise: list[str], tmp_path: Path
 ) -> None:
     run = shutil.copytree(audit_run, tmp_path / "run")
-    for page in _open(browser, write_report(run, inline_limit_bytes=0), 1280, noise):
+    for page in open_page(browser, write_report(run, inline_limit_bytes=0), 1280, noise):
         assert _first_preview_width(page) == 12 * 96
     assert noise
     assert all(re.search(r"/thumbs/blob\d\d-\d{3}\.webp$", text) for text in noise)

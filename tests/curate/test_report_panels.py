@@ -15,10 +15,10 @@ from curate.config import CurateConfig
 from curate.replay import replay
 from curate.report import write_comparison, write_report
 from tests.curate.audit_run import make_audit_run
+from tests.curate.browsing import open_page
 
 pytestmark = pytest.mark.browser
 
-_CHROMIUM = Path("/usr/bin/chromium")
 _AXE = Path(sys.prefix) / "npm" / "node_modules" / "axe-core" / "axe.min.js"  # by `make setup`
 _MOVE = "(input, place) => { input.value = place; input.dispatchEvent(new Event('input')); }"
 # how DuckDB says the default rules over scores that the made-up rows have
@@ -38,17 +38,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not _CHROMIUM.exists():
-        pytest.skip(f"{_CHROMIUM} is not installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=_CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(params=[1280, 400])
 def page(request: pytest.FixtureRequest, browser: Any, run: Path) -> Iterator[Any]:
     yield from opened(browser, run / "report" / "index.html", request.param)
@@ -56,18 +45,7 @@ def page(request: pytest.FixtureRequest, browser: Any, run: Path) -> Iterator[An
 
 def opened(browser: Any, path: Path, width: int) -> Iterator[Any]:
     noise: list[str] = []
-    page = browser.new_page(viewport={"width": width, "height": 900}, accept_downloads=True)
-    page.on("console", lambda message: noise.append(message.text))
-    page.on("pageerror", lambda error: noise.append(str(error)))
-    page.on(
-        "request",
-        lambda sent: (
-            None if sent.url == path.as_uri() or sent.url[:5] == "data:" else noise.append(sent.url)
-        ),
-    )
-    page.goto(path.as_uri())
-    yield page
-    page.close()
+    yield from open_page(browser, path, width, noise)
     assert noise == []
 
 
