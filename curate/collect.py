@@ -5,15 +5,12 @@ on how many workers there were or what was interrupted. Where a shard ends depen
 the samples that follow the shard before it: a build that was cut short goes on with the same cuts.
 """
 
-import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
-from curate import ledger
 from curate.duplicates import Seen
 from curate.plan import review
 from curate.run_folder import RunFolder, uid_of
@@ -59,7 +56,7 @@ class _Rows:
     """The end of an asset: its rows may be entered when the samples before are committed."""
 
     rows: list[dict[str, Any]]
-    folder: Path
+    uid: str
 
 
 def _label(row: dict[str, Any]) -> tuple[str, str]:
@@ -107,7 +104,7 @@ class Collector:
         self._count(rows)
         self.assets += 1
         self._ready[source.uid] = rows, True
-        shutil.rmtree(self.run.staging(source), ignore_errors=True)
+        self.run.discard(source.uid)
         self._advance()
 
     def finished(self, source: Source, rows: list[dict[str, Any]]) -> None:
@@ -138,23 +135,22 @@ class Collector:
         """
         samples: list[StagedSample] = []
         rows: list[dict[str, Any]] = []
-        folders: list[Path] = []
+        uids: list[str] = []
         while self._line and (isinstance(self._line[0], _Rows) or len(samples) < count):
             item = self._line.popleft()
             if isinstance(item, _Rows):
                 rows += item.rows
-                folders.append(item.folder)
+                uids.append(item.uid)
             else:
                 samples.append(item.staged)
                 self._bytes -= item.size
         if samples:
             self.run.writer.commit(samples)
         if rows:
-            ledger.append(self.run.path, rows, ledger.next_number(self.run.path))
-        for sample in samples:
-            sample.path.unlink(missing_ok=True)
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.run.enter(rows)
+        self.run.drop(samples)
+        for uid in uids:
+            self.run.discard(uid)
 
     def _count(self, rows: Rows, by: int = 1) -> None:
         for row in rows:
@@ -193,17 +189,16 @@ class Collector:
             if row["sample_key"] and not self.run.taken_down(row["sample_key"])
         }
         self._withdraw_stale(source.uid, wanted)
-        folder = self.run.staging(source)
-        there = {key: StagedSample(key, folder / f"{key}.tar") for key in wanted}
+        there = {key: self.run.staged(source, key) for key in wanted}
         for sample in self._waiting.pop(source.uid, []):
             if wanted.get(sample.key) == sample.fingerprint():
                 there[sample.key] = sample
             else:
-                sample.path.unlink()
+                self.run.drop([sample])
         for key in sorted(wanted):
             if key not in self.run.writer.keys:
                 self._add(there[key])
-        self._line.append(_Rows(rows, folder))
+        self._line.append(_Rows(rows, source.uid))
 
     def _withdraw_stale(self, uid: str, wanted: dict[str, str]) -> None:
         """Take back the shards that hold samples of this asset which no longer stand."""
@@ -222,7 +217,7 @@ class Collector:
         """
         uid = uid_of(sample.key)
         if self.run.taken_down(sample.key):
-            sample.path.unlink()
+            self.run.drop([sample])
             return
         if self._places.get(uid, -1) >= self._next:
             self._waiting[uid].append(sample)
@@ -230,6 +225,6 @@ class Collector:
             self._add(sample)
 
     def _add(self, sample: StagedSample) -> None:
-        size = sample.path.stat().st_size
+        size = sample.size()
         self._line.append(_Sample(sample, size))
         self._bytes += size

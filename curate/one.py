@@ -67,7 +67,7 @@ def render_one(one: One, out: Path, config: BuildConfig) -> tuple[dict[str, Any]
     with contextlib.closing(RunFolder(out, config, update=True, retry_failed=True)) as run:
         run.begin()
         collector = Collector(run, [source])
-        run.discard(source)
+        run.discard(source.uid)
         job = Job(source, config, run.versions, run.staging(source), {}, only=one.clip_index)
         list(run_here([job], config, roots))
         (row,) = run.finished_rows(source)

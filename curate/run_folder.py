@@ -15,7 +15,7 @@ import shutil
 import socket
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -183,9 +183,22 @@ class RunFolder:
                 if json.loads(record.read_bytes())["verdict"] == "failed":
                     record.unlink()
 
-    def discard(self, source: Source) -> None:
+    def staged(self, source: Source, key: str) -> StagedSample:
+        """Name a sample that an asset's staging folder holds."""
+        return StagedSample(key, self.staging(source) / f"{key}.tar")
+
+    def enter(self, rows: list[dict[str, Any]]) -> None:
+        """Put rows on record whose samples are committed."""
+        ledger.append(self.path, rows, ledger.next_number(self.path))
+
+    def drop(self, samples: Iterable[StagedSample]) -> None:
+        """Remove staged samples that are committed, or that do not stand any more."""
+        for sample in samples:
+            sample.path.unlink(missing_ok=True)
+
+    def discard(self, uid: str) -> None:
         """Remove an asset's staging folder with all that is in it."""
-        shutil.rmtree(self.staging(source), ignore_errors=True)
+        shutil.rmtree(self.path / "staging" / uid, ignore_errors=True)
 
     def survivors(self) -> list[StagedSample]:
         """List samples of withdrawn shards that still have to be packed."""

@@ -23,6 +23,10 @@ class StagedSample:
     key: str
     path: Path
 
+    def size(self) -> int:
+        """Count its bytes."""
+        return self.path.stat().st_size
+
     def fingerprint(self) -> str:
         """Read what the sample was made from; an empty string if it is not there."""
         if not self.path.exists():
