@@ -13,14 +13,13 @@ from curate.card import write_card
 from curate.catalogue import Gathered, gather
 from curate.clip import Job
 from curate.cluster import RayOptions, Worker, run_here, run_on_ray
-from curate.collect import Collector
+from curate.collect import Collector, Missing
 from curate.config import BuildConfig
 from curate.display import Display
 from curate.interrupts import Interrupts
 from curate.plan import Plan, make_plan, plan_of_new
 from curate.report import write_report
 from curate.run_folder import RunFolder
-from curate.sources import Source
 from render.lights import light_file
 from shards.errors import ConfigError, MachineError
 
@@ -93,7 +92,8 @@ def _build(
             collector = Collector(run, sources)
             missing = collector.take_over()
         log.info("plan", missing=len(missing))
-        _work(run, missing, collector, options, log, interrupts)
+        if missing:
+            _work(run, missing, collector, options, log, interrupts)
         with interrupts.shielded():
             collector.flush()
             counts = {"assets": collector.assets, **collector.verdicts, "rules": collector.rules}
@@ -124,13 +124,13 @@ def _gather(inputs: Sequence[str | Path], config: BuildConfig, options: Options)
 
 def _work(
     run: RunFolder,
-    missing: list[Source],
+    missing: Missing,
     collector: Collector,
     options: Options,
     log: structlog.typing.WrappedLogger,
     interrupts: Interrupts,
 ) -> None:
-    roots = sorted({source.root for source in missing if source.remote is None})
+    roots = sorted(collector.sources.roots)
     if (environment := light_file(run.config.render.lights)) is not None:
         roots.append(environment)  # the sandbox lets Blender read this one file
     jobs = (
@@ -144,8 +144,6 @@ def _work(
         )
         for source in missing
     )
-    if not missing:
-        return
     if options.workers:
         ray_options = replace(options.ray, workers=options.workers)
         outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker)

@@ -6,23 +6,28 @@ what lists refuse becomes a source with a refusal, and so a row of the ledger. O
 which holds millions, an allow list selects; what it leaves is counted.
 """
 
+import os
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from curate.config import FetchConfig
-from curate.id_lists import mark, read_id_list
+from curate.id_lists import marked, read_id_list
 from curate.objaverse_sources import PREFIXES, find_in_catalogue
 from curate.remote_files import announced, find_urls, options_for, url_source
-from curate.sources import About, Source, find_sources, refuse_equal_uids, uid_for
+from curate.source_table import SourceTable
+from curate.sources import About, Source, each_source, nothing_in, uid_for
 from curate.tables import LISTS, is_url, read_rows, suffix_of
 from shards.errors import ConfigError
+from shards.scratch import ScratchSet
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_ASKED_AT_ONCE = 4096  # rows of a list that are in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Gathered:
         not_found: entries of allow lists that no input has.
     """
 
-    sources: list[Source]
+    sources: SourceTable
     left_out: Counter[str]
     not_found: int = 0
 
@@ -46,7 +51,7 @@ def gather(
     allow: Sequence[str] = (),
     deny: Sequence[str] = (),
 ) -> Gathered:
-    """List the assets of all inputs.
+    """List the assets of all inputs; what is in memory does not grow with their number.
 
     Args:
         inputs: as the command line takes them.
@@ -61,50 +66,68 @@ def gather(
     denied = {name for path in deny for name in read_id_list(path).names()}
     allowed_names = {name for listed in allowed for name in listed.names()} if allow else None
     texts = [str(given) for given in inputs]
-    found: list[Source] = []
     left_out: Counter[str] = Counter()
+    present: set[str] = set()  # of the allowed names
+    sources, places = SourceTable(), ScratchSet()
+    for source in _each(texts, config, allowed_names, left_out):
+        # a file that several inputs name counts once, as the first one names it
+        if places.add(_place(source)):
+            sources.add(marked(source, allowed_names, denied))
+            if allowed_names is not None:
+                present |= source.names() & allowed_names
+    if not sources and not left_out:
+        raise ConfigError(f"{', '.join(texts)}: no asset found")
+    not_found = sum(present.isdisjoint(entry) for listed in allowed for entry in listed.entries)
+    return Gathered(sources, left_out, not_found)
+
+
+def _each(
+    texts: Sequence[str],
+    config: FetchConfig,
+    allowed: set[str] | None,
+    left_out: Counter[str],
+) -> Iterator[Source]:
     local: list[Path] = []
     for text in texts:
         if text.startswith(PREFIXES):
-            selected, others = find_in_catalogue(text, config, allowed_names)
-            found += selected
-            left_out += others
+            yield from find_in_catalogue(text, config, allowed, left_out)
         elif suffix_of(text) in LISTS and (is_url(text) or Path(text).is_file()):
-            found += _listed(text, config)
+            yield from _listed(text, config)
         elif is_url(text):
-            found += find_urls(text, config)
+            yield from find_urls(text, config)
         else:
             local.append(Path(text))
     if local or not texts:
-        found += find_sources(local)
-    sources = sorted(_once(found), key=lambda source: (source.path, source.uid))
-    refuse_equal_uids(sources)
-    if not sources and not left_out:
-        raise ConfigError(f"{', '.join(texts)}: no asset found")
-    present = {name for source in sources for name in source.names()} if allowed else set[str]()
-    not_found = sum(present.isdisjoint(entry) for listed in allowed for entry in listed.entries)
-    return Gathered(mark(sources, allowed_names, denied), left_out, not_found)
+        yield from _local(local)
 
 
-def _once(sources: list[Source]) -> list[Source]:
-    """Let a file that several inputs name count once, as the first one names it."""
-    seen: dict[tuple[str, str], Source] = {}
-    for source in sources:
-        place = source.remote.address if source.remote else str(source.file)
-        seen.setdefault((source.remote.client if source.remote else "", place), source)
-    return list(seen.values())
+def _local(inputs: list[Path]) -> Iterator[Source]:
+    places, paths = ScratchSet(), ScratchSet()
+    empty = True
+    for source in each_source(inputs, places.add, paths.add):
+        empty = False
+        yield source
+    if empty:
+        raise ConfigError(nothing_in(inputs))
 
 
-def _listed(path: str, config: FetchConfig) -> list[Source]:
+def _place(source: Source) -> bytes:
+    """Name where a source lies."""
+    if source.remote is None:
+        return b"file " + os.fsencode(source.file)
+    return f"{source.remote.client} {source.remote.address}".encode("utf-8", "surrogateescape")
+
+
+def _listed(path: str, config: FetchConfig) -> Iterator[Source]:
     """Make a source of every row of a list or table."""
     options = options_for(path, config) if is_url(path) else {}
-    sources = [
-        _row_source(row, path, number)
-        for number, row in enumerate(read_rows(path, "path", options), 1)
-    ]
-    if not sources:
+    rows = enumerate(read_rows(path, "path", options), 1)
+    empty = True
+    while some := list(islice(rows, _ASKED_AT_ONCE)):
+        empty = False
+        yield from announced([_row_source(row, path, number) for number, row in some], config)
+    if empty:
         raise ConfigError(f"{path}: the list is empty; expected a path or URL per line")
-    return announced(sources, config)
 
 
 def _row_source(row: dict[str, str], path: str, number: int) -> Source:

@@ -5,14 +5,17 @@ the same. The first of its kind is kept. Nothing compares all pairs: files are l
 hash, shapes and motions in ``shards.likeness``.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+import sqlite3
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from curate.config_assets import DuplicateConfig
 from curate.facts import Decision
 from curate.rows import rejection
-from shards.likeness import Leaders, Sketch
+from shards.likeness import Leaders, ScratchCells, Sketch
 from shards.sample import sample_key
+from shards.scratch import ScratchMap
 
 Row = Mapping[str, Any]
 RULES = ("duplicate_bytes", "duplicate_geometry_and_clip", "duplicate_geometry")
@@ -28,18 +31,34 @@ _COPIES = {
 class Seen:
     """The kept clips so far, and the families of the assets they are of."""
 
-    def __init__(self, config: DuplicateConfig) -> None:
-        """Start with nothing seen."""
+    def __init__(self, config: DuplicateConfig, scratch: sqlite3.Connection | None = None) -> None:
+        """Start with nothing seen.
+
+        Args:
+            config: what counts as a copy.
+            scratch: an empty database, where this is to be kept on disk; none: in memory.
+        """
         self._config = config
         self._reject = config.reject or "clips"
-        self._files: dict[tuple[str, int], str] = {}  # content, clip -> name
-        self._shapes = Leaders(config.geometry_tolerance)
+
+        def table(name: str) -> MutableMapping[str | int, str]:
+            return {} if scratch is None else ScratchMap(scratch, name)
+
+        def leaders(name: str, tolerance: float) -> Leaders:
+            return Leaders(
+                tolerance, cells=None if scratch is None else ScratchCells(scratch, name)
+            )
+
+        self._files = table("files")  # content and clip -> name
+        self._shapes = leaders("shapes", config.geometry_tolerance)
         self._family: int | None = None  # of the asset that was entered last
         self._distance, self._is_new = 0.0, True
-        self._families: list[str] = []  # uid of the first asset of each shape
-        self._kept: dict[int, str] = {}  # family -> its first kept clip
-        self._motions = Leaders(config.motion_tolerance)
-        self._names: list[tuple[str, str]] = []  # of each leading motion: name, look
+        self._families = table("families")  # number -> uid of the first asset of that shape
+        self._next_family = 0
+        self._kept = table("kept")  # family -> its first kept clip
+        self._motions = leaders("motions", config.motion_tolerance)
+        self._names = table("names")  # number of a leading motion -> its clip's name, look
+        self._next_name = 0
 
     def look(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Judge the rows of one asset, the next in input order.
@@ -79,9 +98,10 @@ class Seen:
             self._family, self._distance = match.number, match.distance
             self._is_new = match.number not in self._kept
             return
-        self._family = len(self._families)
+        self._family = self._next_family
+        self._next_family += 1
         self._shapes.add(sketch, self._family)
-        self._families.append(rows[0]["uid"])
+        self._families[self._family] = rows[0]["uid"]
 
     def judge(self, row: Row) -> tuple[dict[str, Any], Decision | None]:
         """Say whether a clip of the entered asset repeats one that was kept.
@@ -100,10 +120,10 @@ class Seen:
             return _fields(), None
         look, limit = row.get("look") or "", self._config.motion_tolerance
         if (same := self._motions.find(motion, (self._family, look))) is not None:
-            return self._copy("clips", self._names[same.number][0], same.distance, limit)
+            return self._copy("clips", self._named(same.number)[0], same.distance, limit)
         if (other := self._motions.find(motion, (self._family, None))) is None:
             return _fields(), None
-        original, seen = self._names[other.number]
+        original, seen = self._named(other.number)
         if look.partition(":")[0] == seen.partition(":")[0]:
             return _fields(recolour_of=original), None
         # one was read by numpy, one by Blender: their looks say nothing of each other
@@ -121,8 +141,13 @@ class Seen:
             return
         for group in ((self._family, look), (self._family, None)):
             if self._motions.find(motion, group) is None:
-                self._motions.add(motion, len(self._names), group)
-        self._names.append((clip_name(row), look))
+                self._motions.add(motion, self._next_name, group)
+                self._names[self._next_name] = json.dumps((clip_name(row), look))
+        self._next_name += 1
+
+    def _named(self, number: int) -> tuple[str, str]:
+        name, look = json.loads(self._names[number])
+        return name, look
 
     def _copy(
         self, kind: str, original: str, value: float, limit: float
@@ -146,8 +171,8 @@ def clip_name(row: Row) -> str:
     return sample_key(row["uid"], row["clip_index"])
 
 
-def _file(row: Row) -> tuple[str, int]:
-    return row.get("content") or "", row["clip_index"]
+def _file(row: Row) -> str:
+    return f"{row.get('content') or ''} {row['clip_index']}"
 
 
 def _fields(duplicate_of: str | None = None, recolour_of: str | None = None) -> dict[str, Any]:

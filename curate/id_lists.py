@@ -89,15 +89,13 @@ def overlap(rows: Iterable[Mapping[str, Any]], listed: IdList) -> Overlap:
     )
 
 
-def mark(sources: Iterable[Source], allow: set[str] | None, deny: set[str]) -> list[Source]:
-    """Mark the assets that lists refuse; denial goes before permission. None allows all."""
-
-    def judged(source: Source) -> Source:
-        names = source.names()
-        if names & deny:
-            return replace(source, refusal="denied")
-        if allow is not None and not names & allow:
-            return replace(source, refusal="not_allowed")
+def marked(source: Source, allow: set[str] | None, deny: set[str]) -> Source:
+    """Mark an asset that lists refuse; denial goes before permission. None allows all."""
+    if not deny and allow is None:
         return source
-
-    return [judged(source) for source in sources]
+    names = source.names()
+    if names & deny:
+        return replace(source, refusal="denied")
+    if allow is not None and not names & allow:
+        return replace(source, refusal="not_allowed")
+    return source

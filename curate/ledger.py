@@ -1,8 +1,9 @@
 """The ledger: one row per clip, with every score, the verdict and what it rests on.
 
 Rows are written by workers as small JSON records, gathered into Parquet parts, and compacted at
-the end of a run. An asset that has no clips, or that cannot be read, has one row with
-``clip_index`` -1. No (uid, clip_index) stands twice: the part with the highest number wins.
+the end of a run (``curate.compact``). An asset that has no clips, or that cannot be read, has one
+row with ``clip_index`` -1. No (uid, clip_index) stands twice: the part with the highest number
+wins.
 """
 
 from pathlib import Path
@@ -216,21 +217,6 @@ def next_number(run: Path) -> int:
     """Return the number of the next part."""
     present = parts(run)
     return int(present[-1].stem.rpartition("-")[2]) + 1 if present else 0
-
-
-def compact(run: Path) -> list[dict[str, Any]]:
-    """Gather all parts into one and return its rows.
-
-    The new part has the highest number, so a kill between writing it and removing the others
-    leaves a ledger that still reads the same through ``load``.
-    """
-    old = parts(run)
-    rows = load(run)
-    if len(old) > 1:
-        append(run, rows, next_number(run))
-        for path in old:
-            path.unlink()
-    return rows
 
 
 def recover(run: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import re
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -30,17 +30,15 @@ COLLECTIONS = ("github", "sketchfab", "smithsonian", "thingiverse")
 
 
 def find_in_catalogue(
-    text: str, config: FetchConfig, allowed: set[str] | None
-) -> tuple[list[Source], Counter[str]]:
-    """List the assets of a catalogue.
+    text: str, config: FetchConfig, allowed: set[str] | None, left_out: Counter[str]
+) -> Iterator[Source]:
+    """Find the assets of a catalogue, one after the other.
 
     Args:
         text: the input, with its prefix.
         config: where annotations are kept, and mirrors.
         allowed: names that are wanted; none: all.
-
-    Returns:
-        The sources, and how many others the catalogue has, by reason.
+        left_out: counts the others that the catalogue has, by reason.
 
     Raises:
         ConfigError: the annotations cannot be had, or the selection cannot be read.
@@ -48,17 +46,19 @@ def find_in_catalogue(
     prefix, _, selection = text.partition(":")
     try:
         if prefix == "objaverse":
-            return _objaverse(selection, config, allowed)
-        if selection and selection not in COLLECTIONS:
-            return _xl_table(selection)
-        return _xl_collections((selection,) if selection else COLLECTIONS, config, allowed)
+            yield from _objaverse(selection, config, allowed, left_out)
+        elif selection and selection not in COLLECTIONS:
+            yield from _xl_table(selection, left_out)
+        else:
+            wanted = (selection,) if selection else COLLECTIONS
+            yield from _xl_collections(wanted, config, allowed, left_out)
     except AssetError as error:
         raise ConfigError(f"{text} cannot be listed: {error} ({error.rule})") from error
 
 
 def _objaverse(
-    selection: str, config: FetchConfig, allowed: set[str] | None
-) -> tuple[list[Source], Counter[str]]:
+    selection: str, config: FetchConfig, allowed: set[str] | None, left_out: Counter[str]
+) -> Iterator[Source]:
     names = None if allowed is None else sorted(allowed)
     if selection:
         names = list(dict.fromkeys(entry[0] for entry in read_id_list(selection).entries))
@@ -68,13 +68,11 @@ def _objaverse(
         "animated_only": not selection,
         "report_unknown": bool(selection),
     }
-    sources: list[Source] = []
-    left_out: Counter[str] = Counter()
     for answer in ask(request, config):
-        left_out += Counter(answer.get("left_out", {}))
+        if not selection:  # else the selection is the input
+            left_out.update(answer.get("left_out", {}))
         if "unknown" in answer:
-            uid = answer["unknown"]
-            sources.append(_source(uid, "", About("objaverse")))
+            yield _source(answer["unknown"], "", About("objaverse"))
         elif "uid" in answer:
             about = About(
                 "objaverse",
@@ -83,10 +81,7 @@ def _objaverse(
                 answer["name"],
                 tuple(tag for tag in answer["tags"] if tag),
             )
-            sources.append(_source(answer["uid"], answer["address"], about))
-    if selection:
-        left_out.clear()  # the selection is the input
-    return sources, left_out
+            yield _source(answer["uid"], answer["address"], about)
 
 
 def _source(uid: str, address: str, about: About) -> Source:
@@ -98,32 +93,30 @@ def _source(uid: str, address: str, about: About) -> Source:
 
 
 def _xl_collections(
-    collections: tuple[str, ...], config: FetchConfig, allowed: set[str] | None
-) -> tuple[list[Source], Counter[str]]:
+    collections: tuple[str, ...],
+    config: FetchConfig,
+    allowed: set[str] | None,
+    left_out: Counter[str],
+) -> Iterator[Source]:
     request = {
         "op": "list-xl",
         "collections": collections,
         "names": None if allowed is None else sorted(allowed),
         "formats": [suffix[1:] for suffix in FORMATS],
     }
-    sources: list[Source] = []
-    left_out: Counter[str] = Counter()
     for answer in ask(request, config):
-        left_out += Counter(answer.get("left_out", {}))
+        left_out.update(answer.get("left_out", {}))
         if "row" in answer:
-            sources.append(_xl_source(answer["row"], answer["collection"]))
-    return sources, left_out
+            yield _xl_source(answer["row"], answer["collection"])
 
 
-def _xl_table(path: str) -> tuple[list[Source], Counter[str]]:
+def _xl_table(path: str, left_out: Counter[str]) -> Iterator[Source]:
     """Read objects from a table, for example the published one of all animated ones."""
     if suffix_of(path) not in (".csv", ".parquet"):
         known = ", ".join(COLLECTIONS)
         raise ConfigError(
             f"objaverse-xl:{path}: expected a csv or parquet table, or one of {known}"
         )
-    sources: dict[str, Source] = {}
-    left_out: Counter[str] = Counter()
     for number, row in enumerate(read_rows(path, "fileIdentifier"), 1):
         identifier = row.get("fileIdentifier") or row.get("file_identifier", "")
         if not identifier or not row.get("sha256"):
@@ -137,9 +130,7 @@ def _xl_table(path: str) -> tuple[list[Source], Counter[str]]:
         collection = row.get("source") or _collection_of(identifier)
         if collection not in COLLECTIONS:
             raise ConfigError(f"{path}: row {number}: source {collection!r} is not known")
-        source = _xl_source(row | {"fileIdentifier": identifier}, collection)
-        sources[source.uid] = source
-    return list(sources.values()), left_out
+        yield _xl_source(row | {"fileIdentifier": identifier}, collection)
 
 
 def _collection_of(identifier: str) -> str:

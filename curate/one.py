@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,9 @@ def render_one(one: One, out: Path, config: BuildConfig) -> tuple[dict[str, Any]
 
 def _find(one: One, config: BuildConfig) -> Source:
     if one.asset.startswith(PREFIXES) and one.uid:
-        found = find_in_catalogue(one.asset, config.fetch, {one.uid})[0]
+        found = list(find_in_catalogue(one.asset, config.fetch, {one.uid}, Counter()))
     else:
-        found = gather([one.asset], config.fetch).sources
+        found = list(gather([one.asset], config.fetch).sources)
     chosen = [source for source in found if source.uid == one.uid] or found
     if len(chosen) != 1:
         raise ConfigError(

@@ -1,13 +1,14 @@
 """What a build would do with each asset, and why, before it does anything."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from curate.duplicates import RULES, clip_name, is_candidate
 from curate.run_folder import RunFolder, Unsettled
 from curate.sources import Source
+from shards.scratch import ScratchSet
 
 State = Literal["finished", "staged", "begun", "original", "taken_down"] | Unsettled
 _EXAMPLES_MAX = 3
@@ -70,28 +71,34 @@ class Plan:
 
 
 def review(
-    run: RunFolder, sources: Sequence[Source]
+    run: RunFolder, sources: Iterable[Source]
 ) -> Iterator[tuple[Source, State, list[dict[str, Any]]]]:
     """Find each asset's state, in input order, and its rows where they stand.
 
     What is staged is a newer word than the ledger's: it goes first. A copy has to be judged again
     where the clip that it repeats, or what that is a copy of, is not there any more.
     """
-    known: set[str] = set()  # clips that are kept, or copies of such
+    known = ScratchSet()  # clips that are kept, or copies of such
+    begun = run.begun()
     for source in sources:
         state: State = "staged"
-        if (rows := run.staged_rows(source)) is None:
-            rows = run.settled_rows(source)
-            state = "finished" if rows is not None else run.unsettled(source)
-        own = {clip_name(row) for row in rows or () if is_candidate(row)}
-        if rows is None or not _originals(rows) <= known | own:
-            yield source, state if rows is None else "original", []
+        rows = run.staged_rows(source) if source.uid in begun else None
+        if rows is None:
+            rows, reason = run.known_rows(source)
+            state = reason or "finished"
+        if state not in ("staged", "finished"):
+            yield source, state, []
             continue
-        known |= own | {clip_name(row) for row in rows if row["rule"] in RULES}
+        own = {clip_name(row) for row in rows if is_candidate(row)}
+        if not all(name in own or name in known for name in _originals(rows)):
+            yield source, "original", []
+            continue
+        for name in own | {clip_name(row) for row in rows if row["rule"] in RULES}:
+            known.add(name)
         yield source, state, rows
 
 
-def make_plan(run: RunFolder, sources: Sequence[Source]) -> Plan:
+def make_plan(run: RunFolder, sources: Iterable[Source]) -> Plan:
     """Say what a build would do with these assets; nothing is changed."""
     counts: Counter[State] = Counter()
     examples: defaultdict[State, list[str]] = defaultdict(list)
@@ -106,7 +113,7 @@ def make_plan(run: RunFolder, sources: Sequence[Source]) -> Plan:
     return Plan(counts, examples, run.changes)
 
 
-def plan_of_new(sources: Sequence[Source]) -> Plan:
+def plan_of_new(sources: Iterable[Source]) -> Plan:
     """Say what a build into a folder that does not exist would do."""
     counts: Counter[State] = Counter()
     examples: defaultdict[State, list[str]] = defaultdict(list)

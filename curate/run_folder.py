@@ -23,7 +23,9 @@ from typing import Any, Literal
 
 from curate import ledger
 from curate.asset import basis_of, done_file, stamp_of
+from curate.compact import compact
 from curate.config import BuildConfig
+from curate.records import Records
 from curate.sources import REFUSALS, Source
 from render.lights import light_file
 from shards.errors import RunError
@@ -88,12 +90,13 @@ class RunFolder:
         ledger.recover(self.path)
         self.writer = ShardWriter(self.path, int(self.config.shards.target_mb * 2**20))
         self._tombstones = frozenset(read_tombstones(LocalStore(self.path)))
-        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for row in ledger.load(self.path):
-            self._rows[row["uid"]].append(row)
-        self._samples: dict[str, dict[str, str]] = defaultdict(dict)  # uid -> key -> fingerprint
-        for entry in self.writer.keys.values():
-            self._samples[entry.uid][entry.key] = entry.fingerprint
+        self._of_bytes = frozenset(filter(is_content, self._tombstones))
+        self._of_assets: dict[str, list[str]] = defaultdict(list)
+        for name in self._tombstones:
+            self._of_assets[uid_of(name)].append(name)
+        self._records = Records()
+        self._records.read_ledger(self.path)
+        self._records.read_samples(self.writer.keys)
         self._survivors: list[StagedSample] = []
         for file in sorted(self.withdrawn().glob("*.tar")):
             sample = StagedSample(file.stem, file)
@@ -101,7 +104,7 @@ class RunFolder:
                 file.unlink()
             else:
                 self._survivors.append(sample)
-                self._samples[uid_of(sample.key)][sample.key] = sample.fingerprint()
+                self._records.add_sample(uid_of(sample.key), sample.key, sample.fingerprint())
 
     def begin(self) -> None:
         """Put on record with which settings the folder is worked on from now on."""
@@ -121,7 +124,7 @@ class RunFolder:
 
         They lie in committed shards, or were in one that was withdrawn and wait for another.
         """
-        return self._samples.get(uid, {})
+        return self._records.samples(uid)
 
     def taken_down(self, key: str, sha256: str | None = None) -> bool:
         """Tell whether a sample was taken down; then it is neither rendered nor packed again.
@@ -136,7 +139,7 @@ class RunFolder:
 
     def names_taken_down(self, uid: str) -> frozenset[str]:
         """List what bars clips of an asset: their own names, and everything named by its bytes."""
-        return frozenset(n for n in self._tombstones if uid_of(n) == uid or is_content(n))
+        return self._of_bytes.union(self._of_assets.get(uid, ()))
 
     def barred(self, source: Source) -> Source:
         """Refuse an asset that was taken down as a whole: it is not even fetched again."""
@@ -146,22 +149,32 @@ class RunFolder:
         return source
 
     def settled_rows(self, source: Source) -> list[dict[str, Any]] | None:
-        """Return an asset's ledger rows if nothing has to be done for it.
+        """Return an asset's ledger rows if nothing has to be done for it; see ``known_rows``."""
+        rows, reason = self.known_rows(source)
+        return None if reason else rows
 
-        They must stand, and its samples must be exactly those that they tell of. What was taken
-        down does not count: its bytes may be there still, or be gone since shards were compacted.
+    def known_rows(self, source: Source) -> tuple[list[dict[str, Any]], Unsettled]:
+        """Return ``records.COLUMNS`` of an asset's ledger rows, and why they do not settle it.
+
+        They do, with an empty string, if they stand, and its samples are exactly those that they
+        tell of. What was taken down does not count: its bytes may be there still, or be gone since
+        shards were compacted.
         """
-        return None if self.unsettled(source) else self._rows[source.uid]
-
-    def unsettled(self, source: Source) -> Unsettled:
-        """Say why an asset's ledger rows do not settle it; an empty string if they do."""
-        rows = self._rows.get(source.uid)
+        rows = self._records.rows(source.uid)
         if not rows:
-            return "new"
+            return rows, "new"
         if (change := self._change(source, rows)) or any(map(self._is_restored, rows)):
-            return change or "takedown"
+            return rows, change or "takedown"
         there = self._standing(self.committed(source.uid))
-        return "" if self._standing(_kept(rows)) == there else "samples"
+        return rows, "" if self._standing(_kept(rows)) == there else "samples"
+
+    def entered_rows(self, uid: str, *, whole: bool) -> list[dict[str, Any]]:
+        """Return an asset's ledger rows: whole, or ``records.COLUMNS`` of them."""
+        return self._records.whole_rows(uid) if whole else self._records.rows(uid)
+
+    def begun(self) -> set[str]:
+        """Name the assets that have a staging folder; those of a window and of a few shards."""
+        return set(os.listdir(self.path / "staging"))
 
     def staged_rows(self, source: Source) -> list[dict[str, Any]] | None:
         """Return the rows of an asset that an earlier run finished but did not enter."""
@@ -210,7 +223,7 @@ class RunFolder:
         Staged work on assets that were no input this time stays for a run that has them again.
         """
         self.writer.finish()
-        ledger.compact(self.path)
+        compact(self.path)
         for folder in (self.withdrawn(), self.path / "staging"):
             with contextlib.suppress(OSError):  # not empty, or not there
                 folder.rmdir()

@@ -7,8 +7,9 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from shards.errors import ConfigError
 
 FORMATS = (".glb", ".gltf", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend")
 REFUSALS = ("denied", "not_allowed", "taken_down")  # rules of assets that lists keep out
+IsNew = Callable[[bytes], bool]
 _SLUG_MAX = 40
 _PUBLISHED_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -110,52 +112,80 @@ def names_of(uid: str, path: str, sha256: str | None) -> set[str]:
 
 
 def find_sources(inputs: Iterable[Path]) -> list[Source]:
-    """List the assets in files, folders and globs, ordered by path.
+    """List the assets in files, folders and globs, ordered by path; see ``each_source``.
+
+    Raises:
+        ConfigError: an input does not exist, or no asset was found, or two have one uid.
+    """
+    inputs = list(inputs)
+    places: set[bytes] = set()
+    taken: set[bytes] = set()
+
+    def is_new(known: set[bytes], place: bytes) -> bool:
+        before = len(known)
+        known.add(place)
+        return len(known) > before
+
+    found = list(each_source(inputs, partial(is_new, places), partial(is_new, taken)))
+    if not found:
+        raise ConfigError(nothing_in(inputs))
+    refuse_equal_uids(found)
+    return sorted(found, key=lambda source: (source.path, source.uid))
+
+
+def nothing_in(inputs: Iterable[Path]) -> str:
+    """Say that inputs hold no assets."""
+    given = ", ".join(str(path) for path in inputs) or "no input"
+    return f"{given}: no file ends in {' '.join(FORMATS)}"
+
+
+def each_source(inputs: Iterable[Path], is_new: IsNew, is_free: IsNew) -> Iterator[Source]:
+    """Find the assets in files, folders and globs, one after the other.
 
     Folders are searched through; files in them with other endings are no assets. A file that is
     named itself is always taken, whatever its ending, so that nobody wonders where it went. A
     file reached twice counts once, under the path by which it is reached first. Links to files are
     taken, links to folders are not followed.
 
+    Args:
+        inputs: files, folders, globs.
+        is_new: notes a file's place; tells whether it was not noted before.
+        is_free: notes an asset's path in its root; tells whether none had it before.
+
     Raises:
-        ConfigError: an input does not exist, or no asset was found.
+        ConfigError: an input does not exist.
     """
-    inputs = list(inputs)
-    found: dict[Path, tuple[str, Path]] = {}
     for given in inputs:
         root, files = _expand(given)
-        for file in files:
-            real = Path(os.path.realpath(file))  # resolve() raises at a loop of links
-            found.setdefault(real, (str(file.relative_to(root)), root.resolve()))
-    if not found:
-        given_text = ", ".join(str(path) for path in inputs) or "no input"
-        raise ConfigError(f"{given_text}: no file ends in {' '.join(FORMATS)}")
-    sources: list[Source] = []
-    taken: set[str] = set()
-    for path, root in found.values():
-        # Two roots may hold files of the same relative path: the later root's name tells them
-        # apart, so that the assets of a run keep their names when a root is added.
-        address = f"{root.name}/{path}" if path in taken else path
-        taken.add(path)
-        sources.append(Source(uid_for(address), _as_text(path), root / path, root))
-    refuse_equal_uids(sources)
-    return sorted(sources, key=lambda source: (source.path, source.uid))
+        real_root = root.resolve()
+        for file, real in files:
+            if not is_new(real):
+                continue
+            path = str(file.relative_to(root))
+            # Two roots may hold files of the same relative path: the later root's name tells them
+            # apart, so that the assets of a run keep their names when a root is added.
+            address = path if is_free(os.fsencode(path)) else f"{real_root.name}/{path}"
+            yield Source(uid_for(address), _as_text(path), real_root / path, real_root)
 
 
-def _expand(given: Path) -> tuple[Path, list[Path]]:
-    """Return an input's root and files."""
+def _expand(given: Path) -> tuple[Path, Iterable[tuple[Path, bytes]]]:
+    """Return an input's root and files, each with the place that it really lies at."""
     if given.is_dir():
-        return given, sorted(_assets_in(given))
+        return given, _assets_in(given)
     if given.exists():
-        return given.parent, [given]
+        return given.parent, [(given, _real(given))]
     if not glob.has_magic(str(given)):
         raise ConfigError(f"{given}: no such file or folder")
     fixed = list(given.parts[:-1])
     while any(glob.has_magic(part) for part in fixed):
         fixed.pop()
     root = Path(*fixed)
-    matched = (Path(path) for path in glob.glob(str(given), recursive=True))
-    return root, sorted(path for path in matched if path.suffix.lower() in FORMATS)
+    matched = (Path(path) for path in glob.iglob(str(given), recursive=True))
+    return root, [(p, _real(p)) for p in sorted(matched) if p.suffix.lower() in FORMATS]
+
+
+def _real(file: Path) -> bytes:
+    return os.fsencode(os.path.realpath(file))  # resolve() raises at a loop of links
 
 
 def uid_for(address: str) -> str:
@@ -170,18 +200,25 @@ def _as_text(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _assets_in(folder: Path) -> Iterable[Path]:
-    return (
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in FORMATS
-        and (path.is_file() or _leads_nowhere(path))
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def _leads_nowhere(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()  # fails as missing; left out, nobody would know
+def _assets_in(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Search a folder through, in the order of the paths; what begins with a dot is left out."""
+    real = _real(folder)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((e for e in entries if e.name[0] != "."), key=lambda e: e.name)
+    except PermissionError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _assets_in(folder / entry.name)
+        elif os.path.splitext(entry.name)[1].lower() in FORMATS:  # a million times
+            file = folder / entry.name
+            if not entry.is_symlink():
+                if entry.is_file():
+                    yield file, os.path.join(real, os.fsencode(entry.name))
+            elif file.is_file() or not file.exists():
+                # what leads nowhere fails as missing; left out, nobody would know
+                yield file, _real(file)
 
 
 def refuse_equal_uids(sources: list[Source]) -> None:

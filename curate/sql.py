@@ -142,6 +142,11 @@ def _index_files(run: Path) -> list[Path]:
 def _quoted(text: str) -> str:
     for character in "[]*?":  # patterns to DuckDB
         text = text.replace(character, f"[{character}]") if character in "[*?" else text
+    return text_of(text)
+
+
+def text_of(text: str) -> str:
+    """Write a text as SQL does."""
     return "'" + text.replace("'", "''") + "'"
 
 

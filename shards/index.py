@@ -6,6 +6,7 @@ killed run and is removed by the next.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,15 @@ def committed(run: Path) -> dict[str, list[IndexEntry]]:
     Raises:
         ShardError: if a tar has no index part; nothing here makes such a state.
     """
-    shards: dict[str, list[IndexEntry]] = {}
+    return {part.stem: read_entries(part) for part in committed_parts(run)}
+
+
+def committed_parts(run: Path) -> Iterator[Path]:
+    """List the index parts of the committed shards, in the order of the shards' names.
+
+    Raises:
+        ShardError: if a tar has no index part; nothing here makes such a state.
+    """
     for tar in tars(run):
         part = part_dir(run) / f"{tar.stem}.parquet"
         if not part.exists():
@@ -98,8 +107,7 @@ def committed(run: Path) -> dict[str, list[IndexEntry]]:
                 f"{tar}: has no index part {part}. Shards are written with one; if this tar was "
                 "copied here, move it out of the folder"
             )
-        shards[tar.stem] = read_entries(part)
-    return shards
+        yield part
 
 
 def committed_table(run: Path) -> pa.Table:

@@ -170,7 +170,7 @@ def compact_run(run: Path, target_bytes: int) -> dict[str, int]:
         hit = sorted({entry.shard for entry in gone})
         dead = {entry.key for entry in gone}
         for shard in hit:
-            held = {e.key for e in writer.keys.values() if e.shard == shard}
+            held = {entry.key for entry in writer.keys.of_shard(shard)}
             writer.withdraw(shard, folder, held - dead)
         # also those that an interrupted call left behind
         waiting = [

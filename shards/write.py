@@ -11,6 +11,7 @@ from pathlib import Path
 from shards import index
 from shards.errors import SampleError, ShardError
 from shards.files import publish, temporary_for, write_atomic
+from shards.keys import read_keys
 from shards.sample import SampleMeta, members_of
 
 _END_OF_ARCHIVE = bytes(1024)
@@ -48,9 +49,8 @@ class ShardWriter:
         index.recover(run)
         self.run = run
         self.target_bytes = target_bytes
-        present = index.committed(run)
-        self.keys = {entry.key: entry for entries in present.values() for entry in entries}
-        numbers = [int(name.rpartition("-")[2]) + 1 for name in present]
+        self.keys = read_keys(run)
+        numbers = [int(tar.stem.rpartition("-")[2]) + 1 for tar in index.tars(run)]
         self._next_number = max([index.head(run).get("next_shard", 0), *numbers])
 
     def commit(self, samples: Iterable[StagedSample]) -> str:
@@ -81,7 +81,7 @@ class ShardWriter:
         index.write_part(self.run, name, entries)
         publish(temporary, target)
         self._next_number += 1
-        self.keys |= {entry.key: entry for entry in entries}
+        self.keys.update({entry.key: entry for entry in entries})
         return name
 
     def withdraw(self, shard: str, into: Path, keep: set[str]) -> list[StagedSample]:

@@ -114,7 +114,7 @@ def build(
     with contextlib.closing(open_run(path, settings, **options)) as run:
         run.begin()
         collector = Collector(run, sources)
-        missing = collector.take_over()
+        missing = list(collector.take_over())
         for source in shuffle(missing):
             work(run, source)
             collector.finished(source, run.finished_rows(source))

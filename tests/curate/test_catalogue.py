@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ PUBLISHED = "000457eecbd4428c92fdedd1465674cf"
 
 
 def found(*inputs: str | Path) -> list[Source]:
-    return gather(inputs, CONFIG).sources
+    return list(gather(inputs, CONFIG).sources)
 
 
 def make(folder: Path, *names: str) -> None:
@@ -178,7 +179,7 @@ def test_a_denied_asset_is_a_row_and_its_samples_go(tmp_path: Path) -> None:
         run = open_run(tmp_path / "run", SETTINGS)
         run.begin()
         collector = Collector(run, sources)
-        missing = collector.take_over()
+        missing = list(collector.take_over())
         for source in missing:
             job = Job(source, SETTINGS, run.versions, run.staging(source), {})
             process(job, None)  # pyright: ignore[reportArgumentType]  # no session is needed
@@ -265,7 +266,8 @@ def test_a_table_of_objaverse_xl_objects(tmp_path: Path) -> None:
         "https://www.thingiverse.com/thing:1/files?fileId=2,thingiverse,CC,stl,cd,{}\n"
     )
     (tmp_path / "xl.csv").write_text(text)
-    (source,), left_out = find_in_catalogue(f"objaverse-xl:{tmp_path}/xl.csv", CONFIG, None)
+    left_out: Counter[str] = Counter()
+    (source,) = find_in_catalogue(f"objaverse-xl:{tmp_path}/xl.csv", CONFIG, None, left_out)
     assert left_out == {"format stl": 1}
     assert source.uid == str(uuid.uuid5(uuid.NAMESPACE_DNS, identifier))
     assert (source.path, source.file.suffix) == (identifier, ".fbx")
@@ -274,7 +276,7 @@ def test_a_table_of_objaverse_xl_objects(tmp_path: Path) -> None:
     assert (source.about.licence, source.about.attribution) == ("MIT", "owner/repo")
     assert source.about.name == "Fox"
     with pytest.raises(ConfigError, match="expected a csv or parquet table, or one of github"):
-        find_in_catalogue("objaverse-xl:githup", CONFIG, None)
+        list(find_in_catalogue("objaverse-xl:githup", CONFIG, None, Counter()))
 
 
 # the command

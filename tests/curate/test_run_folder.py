@@ -12,6 +12,7 @@ from curate import ledger
 from curate.asset import done_file
 from curate.build import Options, plan
 from curate.config import BuildConfig
+from curate.records import COLUMNS
 from curate.run_folder import RunFolder
 from curate.sources import Source, find_sources
 from shards.errors import RunError
@@ -203,8 +204,11 @@ def test_an_asset_goes_from_missing_to_staged_to_settled(inputs: Path, tmp_path:
     build(tmp_path / "run", inputs)
     with opened(tmp_path / "run") as run:
         assert states(run, inputs) == dict.fromkeys("abc", "settled")
+        expected = [row for row in ledger.load(run.path) if row["path"] == "a.glb"]
+        uid = source(inputs, "a").uid
+        assert run.entered_rows(uid, whole=True) == expected
         assert run.settled_rows(source(inputs, "a")) == [
-            row for row in ledger.load(run.path) if row["path"] == "a.glb"
+            {name: row[name] for name in COLUMNS} for row in expected
         ]
 
 

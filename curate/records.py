@@ -1,0 +1,110 @@
+"""What earlier builds left, looked up by asset: rows of the ledger, samples of shards.
+
+Ledger and index are the truth; this is made from them when a build begins, on disk, so that memory
+does not grow with the number of clips. Of a row it holds what decides whether the row still stands
+and whether its clip is a copy (``COLUMNS``); a whole row is read from its ledger part when it is
+asked for.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate import ledger
+from shards.keys import SampleKeys
+from shards.scratch import open_scratch
+
+COLUMNS = (
+    "uid", "clip_index", "path", "verdict", "rule", "value", "limit", "unit", "stage", "error",
+    "settings", "licence", "attribution", "name", "tags", "sha256", "stamp", "bytes",
+    "modified_ns", "companions", "sample_key", "fingerprint", "content", "geometry", "look",
+    "clip_sketch", "family", "duplicate_of", "recolour_of",
+)  # fmt: skip
+Row = dict[str, Any]
+
+
+class Records:
+    """The newest word on each asset, and its samples, as a build found them."""
+
+    def __init__(self) -> None:
+        self._scratch = open_scratch()
+        names = ", ".join(f'"{name}"' for name in COLUMNS)
+        self._scratch.execute(
+            f"CREATE TABLE row ({names}, part, row_group, PRIMARY KEY (uid, clip_index)) "
+            "WITHOUT ROWID"
+        )
+        self._scratch.execute(
+            "CREATE TABLE sample (uid, key, fingerprint, PRIMARY KEY (uid, key)) WITHOUT ROWID"
+        )
+        self._parts: list[Path] = []
+        self._open: tuple[Path, pq.ParquetFile] | None = None  # the part that was read last
+
+    def read_ledger(self, run: Path) -> None:
+        """Take all rows of a run's ledger."""
+        marks = ", ".join("?" * (len(COLUMNS) + 2))
+        for path in ledger.parts(run):
+            file = pq.ParquetFile(path)
+            present = [name for name in COLUMNS if name in file.schema_arrow.names]
+            if self._parts:  # a later part is a newer word
+                for uids in (file.read_row_group(i, ["uid"]) for i in range(file.num_row_groups)):
+                    self._forget(uids)
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, present)
+                blank = [None] * table.num_rows
+                columns = [
+                    table[name].to_pylist() if name in present else blank for name in COLUMNS
+                ]
+                place = [len(self._parts)] * table.num_rows, [group] * table.num_rows
+                self._scratch.executemany(
+                    f"INSERT OR REPLACE INTO row VALUES ({marks})",
+                    zip(*columns, *place, strict=True),
+                )
+            self._parts.append(path)
+
+    def _forget(self, uids: pa.Table) -> None:
+        known = ((uid,) for uid in set(uids["uid"].to_pylist()))
+        self._scratch.executemany("DELETE FROM row WHERE uid = ?", known)
+
+    def read_samples(self, keys: SampleKeys) -> None:
+        """Take all samples of shards."""
+        self._scratch.executemany("INSERT INTO sample VALUES (?, ?, ?)", keys.fingerprints())
+
+    def add_sample(self, uid: str, key: str, fingerprint: str) -> None:
+        """Take a sample that is in no shard just now."""
+        self._scratch.execute(
+            "INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", (uid, key, fingerprint)
+        )
+
+    def rows(self, uid: str) -> list[Row]:
+        """Return ``COLUMNS`` of an asset's rows, in the order of its clips."""
+        found = self._scratch.execute(
+            "SELECT * FROM row WHERE uid = ? ORDER BY clip_index", (uid,)
+        ).fetchall()
+        return [dict(zip(COLUMNS, row, strict=False)) for row in found]
+
+    def whole_rows(self, uid: str) -> list[Row]:
+        """Read an asset's rows with all their columns, in the order of its clips."""
+        places = self._scratch.execute(
+            "SELECT DISTINCT part, row_group FROM row WHERE uid = ?", (uid,)
+        ).fetchall()
+        found: list[Row] = []
+        for part, group in places:
+            file = self._part(self._parts[part])
+            table = file.read_row_group(group)
+            found += table.filter(pc.field("uid") == uid).to_pylist()
+        blank = dict.fromkeys(ledger.SCHEMA.names)  # parts of an older version may lack columns
+        return sorted((blank | row for row in found), key=lambda row: row["clip_index"])
+
+    def _part(self, path: Path) -> pq.ParquetFile:
+        if self._open is None or self._open[0] != path:
+            self._open = path, pq.ParquetFile(path)
+        return self._open[1]
+
+    def samples(self, uid: str) -> Mapping[str, str]:
+        """Return key -> fingerprint of an asset's samples."""
+        query = "SELECT key, fingerprint FROM sample WHERE uid = ?"
+        return dict(self._scratch.execute(query, (uid,)).fetchall())
