@@ -11,24 +11,25 @@ import hashlib
 import json
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curate import asset_rules
-from curate.clip import ClipRoad, Job
+from curate import refusals
+from curate.clip import ClipRoad
 from curate.config import BuildConfig
 from curate.duplicates import Seen, is_candidate
-from curate.facts import AssetFacts, Decision, Facts
+from curate.facts import AssetFacts
 from curate.fetch import fetched
 from curate.inspect import ClipHeader, Inspection, inspect_file
+from curate.job import HandOver, Job, Measured
 from curate.retry import command_alone, persist
 from curate.rows import failure, fault_fields, rejection, untried
 from curate.sources import Source
 from curate.view import AssetView
 from render.runner import BlenderFault
-from render.session import BlenderSession, OpenedAsset
+from render.session import BlenderSession
 from shards.config import digest_of
 from shards.errors import AssetError
 from shards.files import dump_json, write_atomic
@@ -39,10 +40,6 @@ _MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 )  # fmt: skip
 _WHOLE = {"clip_index": -1, "clip_name": "", "warnings": "[]"}  # a row about no clip
-_TAKEN_DOWN = Decision("taken_down", 1, 0, "lists", "the run's tombstones.json has it")
-_COPY_TAKEN_DOWN = Decision(
-    "taken_down", 1, 0, "lists", "the run's tombstones.json has an asset of the same bytes"
-)
 _RECORD_RESTS_ON = (
     "settings", "sha256", "companions", "stamp", "licence", "attribution", "name", "tags",
 )  # fmt: skip
@@ -68,25 +65,35 @@ def basis_of(config: BuildConfig, versions: Mapping[str, str]) -> str:
     return digest_of({"config": deciding, "versions": dict(versions)})
 
 
-def process(job: Job, session: BlenderSession) -> None:
-    """Bring one asset's staging folder to completion."""
+def process(job: Job, session: BlenderSession) -> HandOver | None:
+    """Bring one asset's staging folder to completion.
+
+    Returns:
+        What the worker that renders goes on from, where the job is to curate only and there is
+        something to render; then nothing is complete yet.
+    """
     base = _base(job)
     if job.source.refusal:
-        _complete(job, base, [base | _WHOLE | rejection("source", _refusal(job.source))])
-        return
-    if (reason := _unwanted(job)) is not None:
+        _complete(job, base, [base | _WHOLE | rejection("source", refusals.refusal(job.source))])
+        return None
+    if (reason := refusals.unwanted(job)) is not None:
         _complete(job, base, [base | _WHOLE | rejection("source", reason)])
-        return
+        return None
     with contextlib.ExitStack() as until_done:
         try:
             source = until_done.enter_context(fetched(job.source, job.config.fetch))
         except AssetError as error:
             failed = failure(error.stage, error.rule, str(error), error.detail)
             _complete(job, base, [base | _WHOLE | failed])
-            return
+            return None
         if source.remote is not None:
             base["bytes"] = source.file.stat().st_size
-        _complete(job, base, _Asset(replace(job, source=source), session, base).rows())
+        asset = _Asset(replace(job, source=source), session, base)
+        rows = asset.rows()
+        if asset.handed is not None:
+            return asset.handed
+        _complete(job, base, rows)
+        return None
 
 
 def give_up(job: Job, reason: str, log_tail: str = "") -> None:
@@ -138,6 +145,7 @@ class _Asset:
         self.kept = 0
         self.seen = Seen(job.config.curate.copies())  # of this asset alone
         self.crashed = 0  # clips that crashed Blender each time
+        self.handed: HandOver | None = None  # to the worker that renders
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
@@ -164,8 +172,8 @@ class _Asset:
         }
         self.warnings = list(inspection.warnings)
         if content_name(inspection.sha256) in self.job.taken_down:
-            return [self._whole(**rejection("source", _COPY_TAKEN_DOWN))]
-        if (reason := _nothing_to_do(inspection.clips, inspection.vertices)) is not None:
+            return [self._whole(**rejection("source", refusals.COPY_TAKEN_DOWN))]
+        if (reason := refusals.nothing_to_do(inspection.clips, inspection.vertices)) is not None:
             return [self._whole(**rejection("inspect", reason))]
         try:
             view = AssetView(self.job.source, inspection, self.session)
@@ -183,7 +191,7 @@ class _Asset:
         if view.opened is not None:
             self.warnings = [*view.warnings, *view.opened.warnings]
             self.base["load_s"] = view.opened.seconds
-        if (reason := _nothing_to_do(view.clips, view.vertices, view.opened)) is not None:
+        if (reason := refusals.nothing_to_do(view.clips, view.vertices, view.opened)) is not None:
             return [self._whole(**rejection("load", reason))]
         self.seen.enter([self.base])
         return self._clip_rows(view)
@@ -191,6 +199,9 @@ class _Asset:
     def _clip_rows(self, view: AssetView) -> list[dict[str, Any]]:
         only = self.job.only
         if chosen := [clip for clip in view.clips if only is None or clip.index == only]:
+            if self.job.curate_only and (handed := self._measure(view, chosen)) is not None:
+                self.handed = handed
+                return []
             return [self._clip_row(view, clip) for clip in chosen]
         sentence = f"has no clip {only}; its {len(view.clips)} clips count from 0"
         return [self._whole(**failure("source", "no_such_clip", sentence, ""))]
@@ -198,14 +209,49 @@ class _Asset:
     def _alone(self, clip_index: int) -> str:
         return command_alone(self.job.source, clip_index, self.job.staging.parents[1])
 
-    def _clip_row(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
-        """Judge one clip, or take the verdict that an interrupted run left."""
-        record = self.job.staging / f"c{clip.index:03d}.json"
-        old = _read_record(record, self.base)
-        if old and not self.job.stands(old):
-            old = None
-        row = old or self._base_row(clip) | self._judge(view, clip)
+    def _measure(self, view: AssetView, clips: list[ClipHeader]) -> HandOver | None:
+        """Measure all clips; None: there is none to render.
+
+        What measuring a clip fails at is its end. What passes is judged on by the worker that
+        renders: how many clips are kept, and which of them are copies, is not known before.
+        """
+        measured: dict[int, Measured] = {}
+        rows: dict[int, dict[str, Any]] = {}
+        retry = self.config.limits.retry
+        for clip in clips:
+            if self._old_row(clip) is not None:
+                continue
+            roads = [self._road(view, clip)]
+
+            def tried(clip: ClipHeader = clip, roads: list[ClipRoad] = roads) -> dict[str, Any]:
+                roads.append(self._road(view, clip))
+                if (found := roads[-1].measure()) is not None:
+                    measured[clip.index] = found
+                return {}
+
+            if failed := self._caught(clip, roads, lambda tried=tried: persist(tried, retry)):
+                rows[clip.index] = self._base_row(clip) | failed
+        handed = HandOver(self.base["sha256"], measured, rows)
+        self.job = replace(self.job, handed=handed)
+        passing = any(found.decision is None for found in measured.values())
+        return handed if passing and not self.config.curate.score_only else None
+
+    def _old_row(self, clip: ClipHeader) -> dict[str, Any] | None:
+        """Return the verdict that an interrupted run, or the worker that curated, left."""
+        old = _read_record(self._record(clip), self.base)
         if old is None:
+            old = self.job.handed.of(self.base["sha256"]).rows.get(clip.index)
+        return old if old and self.job.stands(old) else None
+
+    def _record(self, clip: ClipHeader) -> Path:
+        return self.job.staging / f"c{clip.index:03d}.json"
+
+    def _clip_row(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
+        """Judge one clip, or take the verdict that is there already."""
+        record = self._record(clip)
+        old = self._old_row(clip)
+        row = old or self._base_row(clip) | self._judge(view, clip)
+        if old is None or not record.exists():
             write_atomic(record, dump_json(row))
         self.kept += row["verdict"] == "kept"
         self.crashed += row["rule"] == "blender_crashed"
@@ -213,37 +259,55 @@ class _Asset:
             self.seen.keep(row)
         return row
 
-    def _judge(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
-        limit = self.config.curate.clips.per_asset_max
+    def _road(self, view: AssetView, clip: ClipHeader) -> ClipRoad:
         known = AssetMeta.model_fields.keys() & self.base.keys()
         about = AssetMeta(**{name: self.base[name] for name in known})
-        asset = AssetFacts.of(self.base)
-        road = ClipRoad(self.job, self.session, view, clip, about, asset)
+        return ClipRoad(self.job, self.session, view, clip, about, AssetFacts.of(self.base))
+
+    def _judge(self, view: AssetView, clip: ClipHeader) -> dict[str, Any]:
+        limit, retry = self.config.curate.clips.per_asset_max, self.config.limits.retry
+        roads = [self._road(view, clip)]
 
         def again() -> dict[str, Any]:
-            nonlocal road
-            road = ClipRoad(self.job, self.session, view, clip, about, asset)
-            return road.run(lambda found: self.seen.judge(self._base_row(clip) | found))
+            roads.append(self._road(view, clip))
+            return roads[-1].run(lambda found: self.seen.judge(self._base_row(clip) | found))
 
-        retry = self.config.limits.retry
-        try:
+        def judged() -> dict[str, Any]:
             if self.job.is_taken_down(clip.index, self.base["sha256"]):
-                return persist(road.score, retry) | rejection("curate", _TAKEN_DOWN)
+                return persist(roads[0].score, retry) | rejection("curate", refusals.TAKEN_DOWN)
             if limit is not None and self.kept >= limit:
-                return persist(road.score, retry) | rejection("curate", _clip_limit(limit))
+                return persist(roads[0].score, retry) | rejection(
+                    "curate", refusals.clip_limit(limit)
+                )
             if self.crashed >= retry.crashed_clips_max:
                 return untried(self.crashed, self._alone(clip.index))
             return persist(again, retry)
+
+        return self._caught(clip, roads, judged)
+
+    def _caught(
+        self, clip: ClipHeader, roads: list[ClipRoad], work: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what work returns; what it fails at becomes the fields of a failed row.
+
+        Args:
+            clip: the clip.
+            roads: the last one is what was tried.
+            work: what is done.
+        """
+        try:
+            return work()
         except BlenderFault as fault:
+            road = roads[-1]
             return road.fields | fault_fields(road.stage, fault, self._alone(clip.index))
         except AssetError as error:
-            return road.fields | failure(error.stage, error.rule, str(error), error.detail)
+            return roads[-1].fields | failure(error.stage, error.rule, str(error), error.detail)
         except OSError as error:
             if of_machine(error, self.job.staging):
                 raise
-            return road.fields | _unexpected(road.stage, error)
+            return roads[-1].fields | _unexpected(roads[-1].stage, error)
         except Exception as error:  # one clip's data must not stop a run; the trace goes on record
-            return road.fields | _unexpected(road.stage, error)
+            return roads[-1].fields | _unexpected(roads[-1].stage, error)
 
     def _base_row(self, clip: ClipHeader) -> dict[str, Any]:
         return self.base | {
@@ -298,45 +362,6 @@ def _content(inspection: Inspection) -> str:
         return inspection.sha256
     hashes = [inspection.sha256, *(sha256 for _, sha256 in inspection.companions)]
     return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
-
-
-def _refusal(source: Source) -> Decision:
-    if source.refusal == "taken_down":
-        return _TAKEN_DOWN
-    if source.refusal == "denied":
-        return Decision("denied", 1, 0, "lists", "a deny list has this asset")
-    return Decision("not_allowed", 0, 1, "lists", "no allow list has this asset")
-
-
-def _unwanted(job: Job) -> Decision | None:
-    """Reject by what the source says of rights, before anything is fetched for it."""
-    about, config = job.source.about, job.config.curate
-    if config.score_only:
-        return None
-    said = AssetFacts(licence=about.licence or None, tags=";".join(about.tags))
-    facts = Facts(0.0, asset=said)
-    return asset_rules.licence(facts, config) or asset_rules.denied_tag(facts, config)
-
-
-def _nothing_to_do(
-    clips: tuple[ClipHeader, ...] | None, vertices: int | None, opened: OpenedAsset | None = None
-) -> Decision | None:
-    """Reject a whole asset that has no animation or nothing to see."""
-    if clips is not None and not clips:
-        if opened is not None and opened.camera_actions:
-            found = f"{opened.camera_actions} actions change cameras or lights, and nothing else"
-            return Decision("camera_light_only", 0, 1, "clips", found)
-        return Decision("no_clips", 0, 1, "clips", "the file holds no animation")
-    if vertices == 0:
-        return Decision("no_mesh", 0, 1, "vertices", "the file holds no visible geometry")
-    return None
-
-
-def _clip_limit(limit: int) -> Decision:
-    return Decision(
-        "clip_limit", limit, limit, "kept clips",
-        f"{limit} earlier clips of this asset are kept already; scored, not rendered",
-    )  # fmt: skip
 
 
 def _read_record(path: Path, base: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,18 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from curate import ledger
-from curate.config import BuildConfig
 from curate.detail import describe
 from curate.facts import AssetFacts, Decision, Facts
 from curate.inspect import ClipHeader
+from curate.job import Job, Measured
 from curate.motion import busiest_window, measure
 from curate.pixels import (
     asks_for_images,
@@ -26,7 +25,6 @@ from curate.pixels import (
 from curate.rows import rejection
 from curate.rules import decide, stage_of
 from curate.sketch import clip_sketch
-from curate.sources import Source
 from curate.view import AssetView
 from render.config import RenderConfig
 from render.pack import EncodedImages, pack
@@ -38,55 +36,10 @@ from shards.errors import AssetError
 from shards.files import write_atomic
 from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
 from shards.seeding import ClipAddress
-from shards.tombstones import content_name, is_named
-from shards.write import StagedSample
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
 IsCopy = Callable[[dict[str, Any]], tuple[dict[str, Any], Decision | None]]
 _COARSE_STEP_S, _COARSE_MAX = 0.125, 128  # how finely a long clip is searched for its window
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One asset to work on, and what is needed to judge whether old work still holds.
-
-    Attributes:
-        source: the input.
-        config: all settings.
-        versions: of everything that decides the bytes of a sample.
-        staging: folder of this asset's results.
-        finished: fingerprint of each sample of this asset that needs no rendering, because a
-            committed or withdrawn shard holds it: such a clip is only judged again.
-        taken_down: names of what is not rendered any more: keys of clips of this asset, which are
-            only scored, and all assets and clips that are named by their bytes.
-        only: index of the one clip to do; None: all.
-    """
-
-    source: Source
-    config: BuildConfig
-    versions: Mapping[str, str]
-    staging: Path
-    finished: Mapping[str, str]
-    taken_down: frozenset[str] = frozenset()
-    only: int | None = None
-
-    def holds(self, key: str, fingerprint: str) -> bool:
-        """Tell whether a sample is there, made from the same: in a shard, or staged."""
-        staged = StagedSample(key, self.staging / f"{key}.tar")
-        return fingerprint in (self.finished.get(key), staged.fingerprint())
-
-    def is_taken_down(self, clip_index: int, sha256: str) -> bool:
-        """Tell whether a clip of this asset, whose file has this hash, was taken down."""
-        key = sample_key(self.source.uid, clip_index)
-        return key in self.taken_down or is_named(content_name(sha256, key), self.taken_down)
-
-    def stands(self, row: Mapping[str, Any]) -> bool:
-        """Tell whether a clip's row still stands: as to takedown, and as to its sample."""
-        down = self.is_taken_down(row["clip_index"], row.get("sha256") or "")
-        if down != (row.get("rule") == "taken_down"):
-            return False
-        key = sample_key(self.source.uid, row["clip_index"])
-        return row["verdict"] != "kept" or self.holds(key, row["fingerprint"])
 
 
 class ClipRoad:
@@ -112,6 +65,7 @@ class ClipRoad:
         self.fields: dict[str, Any] = {}  # what is measured so far; kept even when a fault ends it
         self.stage = "probe"
         self._outline = np.zeros((0, 0, 3))  # outermost vertices at each time, once measured
+        self._measured = job.handed.of(self.inspection.sha256).measured.get(clip.index)
 
     def run(self, is_copy: IsCopy) -> dict[str, Any]:
         """Return the row's fields from the verdict on.
@@ -141,7 +95,17 @@ class ClipRoad:
         self._probe()
         return self.fields
 
+    def measure(self) -> Measured | None:
+        """Judge by geometry alone, for another worker to go on from; None: nothing is measured."""
+        if self._stop() is not None:
+            return None
+        decision, window_s, frame = self._probe()
+        return Measured(decision, window_s, frame, self.fields, self.facts)
+
     def _probe(self) -> tuple[Decision | None, tuple[float, float], Frame | None]:
+        if (known := self._measured) is not None:
+            self.fields, self.facts = dict(known.fields), known.facts
+            return known.decision, known.window_s, known.frame
         started = time.monotonic()
         try:
             return self._measure()

@@ -24,6 +24,8 @@ class Glance:
         clips: animations.
         longest_s: length of the longest, by the largest key time that its accessors declare.
         meshes, skins: how many.
+        vertices: of all meshes, as often as nodes show them.
+        image_bytes: of the images inside the file.
         morphs: whether any mesh has morph targets.
         required: extensions that a reader must know.
     """
@@ -34,6 +36,8 @@ class Glance:
     skins: int
     morphs: bool
     required: tuple[str, ...]
+    vertices: int = 0
+    image_bytes: int = 0
 
 
 def glance(path: Path, limits: InspectLimits = DEFAULT_LIMITS) -> Glance:
@@ -52,6 +56,8 @@ def glance(path: Path, limits: InspectLimits = DEFAULT_LIMITS) -> Glance:
             skins=len(rows(root, "skins")),
             morphs=any(p.get("targets") for mesh in meshes for p in rows(mesh, "primitives")),
             required=tuple(n for n in root.get("extensionsRequired") or () if isinstance(n, str)),
+            vertices=_vertices(root),
+            image_bytes=_image_bytes(root),
         )
     except AssetError:
         raise
@@ -92,3 +98,31 @@ def _longest_s(root: dict[str, Any]) -> float:
         if isinstance(largest, list) and largest and type(largest[0]) in (int, float):
             longest_s = max(longest_s, float(largest[0]))
     return longest_s
+
+
+def _vertices(root: dict[str, Any]) -> int:
+    accessors = rows(root, "accessors")
+    counts = [
+        sum(
+            _count(accessors, primitive.get("attributes", {}).get("POSITION"), "count")
+            for primitive in rows(mesh, "primitives")
+        )
+        for mesh in rows(root, "meshes")
+    ]
+    shown = [node.get("mesh") for node in rows(root, "nodes")]
+    return sum(counts[place] for place in shown if type(place) is int and 0 <= place < len(counts))
+
+
+def _image_bytes(root: dict[str, Any]) -> int:
+    views = rows(root, "bufferViews")
+    return sum(
+        _count(views, image.get("bufferView"), "byteLength") for image in rows(root, "images")
+    )
+
+
+def _count(table: list[dict[str, Any]], place: Any, name: str) -> int:
+    """Return a number of a row that may be named wrongly; then there is none."""
+    if type(place) is not int or not 0 <= place < len(table):
+        return 0
+    number = table[place].get(name)
+    return number if type(number) is int and number > 0 else 0
