@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from curate import ledger, sql
+from curate import ledger
 from shards.files import publish, temporary_for
 
 _MEMORY = "512MB"  # beyond that DuckDB sorts on disk
@@ -20,6 +20,8 @@ def compact(run: Path) -> None:
     old = ledger.parts(run)
     if len(old) < 2:
         return
+    from curate import sql  # a second to import, and most builds have a single part
+
     path = ledger.ledger_dir(run) / f"part-{ledger.next_number(run):06d}.parquet"
     temporary = temporary_for(path)
     with tempfile.TemporaryDirectory() as spill, sql.connect(run) as connection:

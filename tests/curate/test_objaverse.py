@@ -237,8 +237,8 @@ def test_sketchfab_and_smithsonian_objects(hub: Hub, config: FetchConfig, assets
     about = {"metadata": json.dumps({"title": "A bee"}), "license": "CC0"}
     gone = {"fileIdentifier": "https://3d-api.si.edu/content/gone.glb", "sha256": sha256}
     annotate(hub, "smithsonian", {"fileIdentifier": exhibit, "sha256": sha256} | about, gone)
-    sketchfab = gather(["objaverse-xl:sketchfab"], config).sources
-    smithsonian = gather(["objaverse-xl:smithsonian"], config).sources
+    sketchfab = list(gather(["objaverse-xl:sketchfab"], config).sources)
+    smithsonian = list(gather(["objaverse-xl:smithsonian"], config).sources)
     assert UIDS["fox"] in sketchfab[0].names()  # Objaverse 1.0's lists find it
     for source in (sketchfab[0], smithsonian[0]):
         with fetched(source, config) as here:
