@@ -16,7 +16,8 @@ FIRST: Place = ("", "")  # before all
 
 
 class SourceTable:
-    """Sources ordered by path and uid; each uid once. ``roots`` are those of local files.
+    """Sources ordered by path and uid; each uid once. ``roots`` are those of local files, each with
+    a source in it.
 
     Of each it is noted in which state it was found done: at first none is.
     """
@@ -33,7 +34,7 @@ class SourceTable:
             "PRIMARY KEY (path, uid)) WITHOUT ROWID"
         )
         self._count = 0
-        self.roots: set[Path] = set()
+        self.roots: dict[Path, Source] = {}
         for source in sources:
             self.add(source)
 
@@ -56,7 +57,7 @@ class SourceTable:
             raise
         self._count += 1
         if source.remote is None:
-            self.roots.add(source.root)
+            self.roots.setdefault(source.root, source)
 
     def __len__(self) -> int:
         """Count the sources."""
