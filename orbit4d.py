@@ -12,7 +12,7 @@ from curate import cli_ledger, cli_render, cli_report, cli_sources, cli_sql
 from shards import cli as shards_cli
 from shards.errors import ConfigError, Orbit4dError, RunError
 from train import cli as train_cli
-from train import cli_latents, cli_sample
+from train import cli_eval, cli_latents, cli_sample
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,7 +31,9 @@ app.add_typer(cli_ledger.app, name="curate")
 app.add_typer(cli_render.app, name="render")
 app.add_typer(shards_cli.app, name="shards")
 app.add_typer(train_cli.app, name="train")
-assert cli_latents.app is train_cli.app  # its commands are there once it is imported
+assert (
+    cli_latents.app is cli_eval.app is train_cli.app
+)  # its commands are there once it is imported
 
 
 def _render_asset(

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
@@ -15,18 +14,7 @@ from train.models.api import CONDITIONS, VideoDenoiser, all_conditions
 from train.noise import Schedule
 from train.sample import generate
 
-_MSE_MIN = 1e-10  # 100 dB: identical clips do not give infinity
-
 Clips = Float32[Tensor, "b t c h w"]
-
-
-def psnr_db(guess: Clips, truth: Clips) -> Float64[np.ndarray, " b"]:
-    """Peak signal to noise ratio of each clip, colours in [-1, 1].
-
-    From the mean squared error over all its frames and pixels, the given first one too.
-    """
-    error = ((guess.double() - truth.double()) / 2).square().flatten(1).mean(dim=1)
-    return (-10 * torch.log10(error.clamp(min=_MSE_MIN))).cpu().numpy()
 
 
 def repeat_input(batch: ClipBatch) -> Clips:

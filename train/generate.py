@@ -13,8 +13,9 @@ from shards.files import dump_json, publish, temporary_for, write_atomic
 from shards.read import SampleReader
 from train.config import SampleConfig
 from train.data import ClipBatch, check_space, open_clips, stacked
-from train.evaluate import Figures, figures, psnr_db, repeat_input
+from train.evaluate import Figures, figures, repeat_input
 from train.media import contact_sheet, side_by_side, write_mp4
+from train.metrics import psnr_db
 from train.run import FitFolder
 from train.trained import Trained
 

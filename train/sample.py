@@ -112,8 +112,9 @@ def guided(
 ) -> Denoise:
     """Bind conditions and guidance (Diffusion4D, eq. 3) to a model.
 
-    The null prediction drops everything but the cameras. ``base`` is the frozen 3D
-    model; it sees the image and no motion. Terms with weight 0 cost nothing.
+    The null prediction drops everything but the cameras. ``base`` is the frozen 3D model, which
+    was trained on image and text: it sees neither m nor the frozen orbit. Terms with weight 0 cost
+    nothing.
     """
     if config.w2 and base is None:
         raise ConfigError(
@@ -127,7 +128,7 @@ def guided(
             own, away = both.chunk(2)
         else:
             own = away = model(x, step, given)
-        still = base(x, step, given.without("motion")) if base and config.w2 else own
+        still = base(x, step, given.without("motion", "static")) if base and config.w2 else own
         return aware_of_3d(own, away, still, config.w1, config.w2)
 
     return denoise

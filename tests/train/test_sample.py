@@ -155,8 +155,8 @@ def test_guided_mixes_the_three_predictions_in_two_calls() -> None:
     batch = random_batch()
     denoise = guided(model, all_kept(batch), SampleConfig(w1=7, w2=0.5), base)
     made = denoise(batch.orbit, torch.zeros(2, dtype=torch.int64))
-    # all five kept; null keeps the cameras; the base has no motion
-    own, null, still = (torch.full_like(batch.orbit, value) for value in (5.0, 1.0, 14.0))
+    # all five kept; null keeps the cameras; the base has neither motion nor the frozen orbit
+    own, null, still = (torch.full_like(batch.orbit, value) for value in (5.0, 1.0, 13.0))
     torch.testing.assert_close(made, aware_of_3d(own, null, still, 7, 0.5))
     assert (model.calls, base.calls) == (1, 1)
 
