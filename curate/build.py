@@ -17,6 +17,7 @@ from curate.collect import Collector, Missing
 from curate.config import BuildConfig
 from curate.display import Display
 from curate.interrupts import Interrupts
+from curate.nodes import needs_of
 from curate.plan import Plan, make_plan, plan_of_new
 from curate.report import write_report
 from curate.run_folder import RunFolder
@@ -138,18 +139,23 @@ def _work(
             source,
             run.config,
             run.versions,
-            run.staging(source),
+            run.staging(source).absolute(),  # workers of a cluster start elsewhere
             run.committed(source.uid),
             run.names_taken_down(source.uid),
         )
         for source in missing
     )
-    if options.workers:
-        ray_options = replace(options.ray, workers=options.workers)
-        outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker)
-    else:
-        outcomes = run_here(jobs, run.config, roots)
-    with Display(collector, len(missing)) as display, contextlib.closing(outcomes):
+    with contextlib.ExitStack() as while_working:
+        if options.workers:
+            said = run.path.absolute() / "logs" / "workers.log"
+            ray_options = replace(options.ray, workers=options.workers, log=said)
+            firsts = list(collector.sources.roots.values())
+            needs = while_working.enter_context(needs_of(firsts, roots, run.path))
+            outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker, needs)
+        else:
+            outcomes = run_here(jobs, run.config, roots)
+        display = while_working.enter_context(Display(collector, len(missing)))
+        while_working.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
             job, fault = outcome.job, outcome.fault
             with interrupts.shielded():

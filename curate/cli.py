@@ -9,7 +9,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides
+from curate.cli_options import AllowLists, Code, DenyLists, Inputs, Overrides
 from curate.config import BuildConfig
 from curate.interrupts import Stopped
 from curate.presets import preset
@@ -25,6 +25,14 @@ def build(
     address: Annotated[
         str, typer.Option(help="Ray cluster to use: auto, HOST:PORT [none: one of this machine]")
     ] = "",
+    code: Code = "ship",
+    ray_temp: Annotated[
+        Path | None,
+        typer.Option(help="folder for Ray's temporary files, without --address [the system's]"),
+    ] = None,
+    ray_store_mb: Annotated[
+        int, typer.Option(min=80, help="memory of Ray's object store, without --address")
+    ] = 256,
     worker_cpus: Annotated[float, typer.Option(min=0, help="CPUs that Ray gives a worker")] = 1.0,
     worker_gpus: Annotated[
         float, typer.Option(min=0, help="GPUs that Ray gives a worker; may be a fraction")
@@ -95,7 +103,10 @@ def build(
     settings = BuildConfig.load(config, extra, preset(preset_name))
     lists = tuple(allow_list or ()), tuple(deny_list or ())
     custom = _resources(worker_resources or [])
-    ray = RayOptions(workers, address, worker_cpus, worker_gpus, worker_memory_mb, custom)
+    ray = RayOptions(
+        workers, address, worker_cpus, worker_gpus, worker_memory_mb, custom,
+        code, ray_temp, ray_store_mb,
+    )  # fmt: skip
     if address and not workers:
         raise ConfigError("--address: expected --workers N with it, the number of Ray workers")
     options = Options(workers, update, retry_failed, *lists, ray=ray)

@@ -1,6 +1,6 @@
 """Arguments that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,4 +22,8 @@ DenyLists = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="one setting; repeat it for several"),
+]
+Code = Annotated[
+    Literal["ship", "image"],
+    typer.Option(help="how code reaches a cluster: sent from here, or in the nodes' image"),
 ]

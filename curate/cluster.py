@@ -11,13 +11,12 @@ import faulthandler
 import heapq
 import math
 import os
-import signal
-import threading
+import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from threadpoolctl import threadpool_limits
 
@@ -25,8 +24,11 @@ from curate.asset import crash_file, process
 from curate.clip import Job
 from curate.config import BuildConfig
 from curate.fetch import make_cache
+from curate.last_words import LastWords
+from curate.nodes import Needs, check_nodes
+from curate.ray_session import connected
 from render.config import RetryConfig
-from render.runner import BlenderProcess
+from render.runner import BlenderFault, BlenderProcess
 from render.session import BlenderSession
 from shards.errors import MachineError
 
@@ -43,6 +45,10 @@ class RayOptions:
         num_cpus, num_gpus: of one worker; its Blender sees the GPU that Ray gives it.
         memory_mb: that Ray sets aside for one worker; 0: none.
         resources: custom ones of one worker.
+        code: how it reaches a cluster: ``ship`` sends what runs here, ``image`` uses what is there.
+        temp: folder for Ray's own folder on this machine; none: the system's.
+        object_store_mb: memory of the object store of a Ray of this machine.
+        log: file for what workers said before they died.
     """
 
     workers: int = 1
@@ -51,6 +57,10 @@ class RayOptions:
     num_gpus: float = 0.0
     memory_mb: int = 0
     resources: Mapping[str, float] = field(default_factory=dict[str, float])
+    code: Literal["ship", "image"] = "ship"
+    temp: Path | None = None
+    object_store_mb: int = 256
+    log: Path | None = None
 
     def of_actor(self) -> dict[str, Any]:
         """Return the options of an actor; they go to different nodes as long as there are any."""
@@ -63,6 +73,10 @@ class RayOptions:
             "scheduling_strategy": "SPREAD",
             **memory,
         }
+
+    def of_node(self) -> dict[str, float]:
+        """Return what a node has to offer for a worker to run on it, by Ray's names."""
+        return {"CPU": self.num_cpus, "GPU": self.num_gpus, **self.resources}
 
     def threads(self) -> int:
         """Return the threads of one worker: its CPUs of a cluster, or its share of this machine."""
@@ -133,30 +147,23 @@ class Worker:
         """Take one asset along its road."""
         process(job, self._session)
 
-    def ready(self) -> None:
-        """Answer once there is a process to answer."""
+    def ready(self, needs: Needs | None = None) -> None:
+        """Answer once this worker can work: its node has what it needs, and Blender is up.
+
+        Raises:
+            MachineError: names the node and what is wrong with it.
+        """
+        if needs is not None:
+            needs.check()
+        try:
+            self._blender.start()
+        except BlenderFault as fault:
+            said = f"; it said: {fault.log_tail}" if fault.log_tail else ""
+            raise MachineError(f"node {socket.gethostname()}: {fault}{said}") from fault
 
     def close(self) -> None:
         """End Blender and remove its scratch folder."""
         self._blender.close()
-
-
-@contextlib.contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Keep what happens on SIGTERM: Ray would end its processes and exit in the middle."""
-    handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
-
-
-def import_ray() -> Any:
-    """Return Ray, told not to report its use and to leave the choice of devices alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    return ray
 
 
 def run_on_ray(
@@ -165,6 +172,7 @@ def run_on_ray(
     roots: list[Path],
     ray_options: RayOptions,
     worker: type[Worker] = Worker,
+    needs: Needs | None = None,
 ) -> Generator[Outcome]:
     """Work on Ray with a fixed number of actors, one asset in flight on each.
 
@@ -172,41 +180,55 @@ def run_on_ray(
     Unless the settings give a number of threads, each actor has those of its share. An actor that
     dies is replaced. Its asset goes back in line, and is given up after it had the tries that
     ``limits.retry`` gives it.
+
+    Args:
+        jobs: assets.
+        config: what comes out.
+        roots: folders that Blender may read.
+        ray_options: which Ray.
+        worker: what runs in an actor.
+        needs: what every node has to see; it is looked at before the first asset.
     """
-    ray = import_ray()
-    started_here = not ray.is_initialized()
-    if started_here:
-        with _handlers_kept():
-            quiet = {"log_to_driver": False, "configure_logging": False}
-            if ray_options.address:
-                ray.init(address=ray_options.address, **quiet)
-            else:
-                ray.init(**ray_options.of_this_machine(), include_dashboard=False, **quiet)
-    try:
+    with connected(ray_options) as ray:
+        if needs is not None and ray_options.address:
+            check_nodes(ray, needs, ray_options.of_node())
         make = ray.remote(worker).options(**ray_options.of_actor())
         threads = config.limits.threads or ray_options.threads()
         limits = config.limits.model_copy(update={"threads": threads})
         config = config.model_copy(update={"limits": limits})
-        pool = _Pool(ray, lambda: make.remote(config, roots), config, ray_options.workers)
+        words = LastWords(ray, ray_options.log)
+        pool = _Pool(words, lambda: make.remote(config, roots), config, ray_options.workers, needs)
         try:
             yield from pool.run(iter(jobs))
         finally:
             pool.close()
-    finally:
-        if started_here:
-            ray.shutdown()
+
+
+def _no_start(count: int, where: str, lines: str, error: Exception) -> str:
+    """Say that workers do not start: the last one's place, its reason, and what it printed."""
+    reason = str(getattr(error, "cause", None) or error).strip()
+    said = f"\nThe last lines that it wrote:\n{lines}" if lines else ""
+    return f"{count} workers in a row did not start; the last was {where}: {reason}{said}"
 
 
 class _Pool:
     """Actors that are starting, idle or busy. Only those that have started are given assets."""
 
     def __init__(
-        self, ray: Any, make: Callable[[], Any], config: BuildConfig, workers: int
+        self,
+        words: LastWords,
+        make: Callable[[], Any],
+        config: BuildConfig,
+        workers: int,
+        needs: Needs | None = None,
     ) -> None:
-        self.ray = ray
+        self.words, self.ray = words, words.ray
         self.make = make
+        self.needs = needs
         self.retry = config.limits.retry
-        self.starts_max = self.retry.machine_faults_max * workers
+        # the first to start tells whether any can; later ones may meet nodes that are going away
+        self.starts_max = self.retry.machine_faults_max
+        self.starts_max_later = self.starts_max * workers
         self.failed_starts = 0  # in a row
         self.starting: dict[Any, Any] = {}  # reference -> actor
         self.idle: list[Any] = []
@@ -240,22 +262,23 @@ class _Pool:
 
     def _start(self) -> None:
         actor = self.make()
-        self.starting[actor.ready.remote()] = actor
+        self.starting[actor.ready.remote(self.needs)] = actor
 
     def _started(self, reference: Any) -> None:
         actor = self.starting.pop(reference)
         try:
             self.ray.get(reference)
-        except self.ray.exceptions.RayActorError as error:
+        except (self.ray.exceptions.RayActorError, self.ray.exceptions.RayTaskError) as error:
             self.failed_starts += 1
+            where, lines = self.words.of(actor, error)
+            self.ray.kill(actor)  # it may be there, and not fit for work
             if self.failed_starts >= self.starts_max:
-                raise MachineError(
-                    f"{self.failed_starts} workers in a row died as they started: {error}"
-                ) from error
+                raise MachineError(_no_start(self.failed_starts, where, lines, error)) from error
             time.sleep(self.retry.pause_after(self.failed_starts))
             self._start()
         else:
             self.failed_starts = 0
+            self.starts_max = self.starts_max_later
             self.idle.append(actor)
 
     def _take(self, reference: Any) -> Iterator[Outcome]:
@@ -265,7 +288,8 @@ class _Pool:
             self.ray.get(reference)
         except self.ray.exceptions.RayActorError as error:
             self._start()
-            if (outcome := self.again.note(job, str(error))) is not None:
+            where, lines = self.words.of(actor, error)
+            if (outcome := self.again.note(job, f"{where}: {error}", lines)) is not None:
                 yield outcome
         except self.ray.exceptions.RayTaskError as error:
             self.idle.append(actor)
@@ -301,8 +325,11 @@ class _Again:
         """Return how long until the next is due; None: there is none."""
         return max(self.waiting[0][0] - time.monotonic(), 0.0) if self.waiting else None
 
-    def note(self, job: Job, error: str) -> Outcome | None:
-        """Note a death; returns the outcome if it was the last that the asset is worth."""
+    def note(self, job: Job, error: str, said: str = "") -> Outcome | None:
+        """Note a death; returns the outcome if it was the last that the asset is worth.
+
+        What the worker said stands in for its stacks where it left none.
+        """
         uid, stacks = job.source.uid, ""
         with contextlib.suppress(OSError):
             stacks = crash_file(job.staging).read_text(errors="replace")[-_CRASH_TAIL:]
@@ -310,7 +337,8 @@ class _Again:
         crashes, kills = self._deaths.pop(uid, (0, 0))
         crashes, kills = (crashes + 1, kills) if stacks else (crashes, kills + 1)
         if crashes >= self.config.crashes_max or kills >= self.config.machine_faults_max:
-            return Outcome(job, f"{crashes + kills} workers died over this asset: {error}", stacks)
+            fault = f"{crashes + kills} workers died over this asset, the last was {error}"
+            return Outcome(job, fault, stacks or said)
         self._deaths[uid] = crashes, kills
         pause_s = 0.0 if stacks else self.config.pause_after(kills)
         heapq.heappush(self.waiting, (time.monotonic() + pause_s, uid, job))

@@ -157,6 +157,14 @@ class BlenderProcess:
             raise BlenderFault(answer["kind"], answer["error"], log_tail, operation=request["op"])
         return answer
 
+    def start(self) -> None:
+        """Start the process now rather than with the first request.
+
+        Raises:
+            BlenderFault: it does not start.
+        """
+        self._ensure_started()
+
     def is_running(self) -> bool:
         """Tell whether a process is up, so that an asset opened in it is still open."""
         return self._process is not None and self._process.poll() is None

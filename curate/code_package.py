@@ -1,0 +1,62 @@
+"""The code that workers run, as one small archive that Ray hands to every node.
+
+The archive is the same to the byte for the same code, so nodes that have it already are not sent
+it again. Its digest tells whether a node that has code of its own has the same.
+"""
+
+import functools
+import hashlib
+import importlib
+import zipfile
+from pathlib import Path
+
+from shards.errors import ConfigError
+
+PACKAGES = ("curate", "render", "shards")  # what is trained and tested stays here
+ARCHIVE_MAX_MB = 16  # the head keeps it in memory, and sends it to each node
+_NEVER = ("__pycache__", "templates")  # compiled for one machine; pages are written by the driver
+_EARLY = (1980, 1, 1, 0, 0, 0)  # a zip knows no time before
+
+
+def code_files() -> dict[str, Path]:
+    """Return the files that a worker needs, by their place in the archive, in order."""
+    found: dict[str, Path] = {}
+    for package in PACKAGES:
+        module = importlib.import_module(package)
+        root = Path(str(module.__file__)).parent
+        for file in sorted(root.rglob("*")):
+            inside = file.relative_to(root)
+            if file.is_file() and not any(part in _NEVER for part in inside.parts):
+                found[f"{package}/{inside.as_posix()}"] = file
+    return dict(sorted(found.items()))
+
+
+@functools.cache
+def code_digest() -> str:
+    """Digest the code that this process runs."""
+    digest = hashlib.sha256()
+    for name, file in code_files().items():
+        if name.endswith(".py"):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def pack_code(folder: Path) -> Path:
+    """Write the archive into a folder, and return its path.
+
+    Raises:
+        ConfigError: it is larger than ``ARCHIVE_MAX_MB``: something lies there that is no code.
+    """
+    archive = folder / f"orbit4d-{code_digest()}.zip"
+    files = code_files()
+    size_mb = sum(file.stat().st_size for file in files.values()) / 2**20
+    if size_mb > ARCHIVE_MAX_MB:
+        largest = max(files.values(), key=lambda file: file.stat().st_size)
+        raise ConfigError(
+            f"{largest}: the code for the workers has {size_mb:.0f} MB with it, at most "
+            f"{ARCHIVE_MAX_MB} MB are sent; move it out of the package, or give --code image"
+        )
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, file in files.items():
+            packed.writestr(zipfile.ZipInfo(name, _EARLY), file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return archive

@@ -1,0 +1,127 @@
+"""A Ray of this machine: where its files lie, how many they are, and what its workers leave."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curate.clip import Job
+from curate.cluster import RayOptions, Worker, run_on_ray
+from curate.code_package import code_files, pack_code
+from curate.config import BuildConfig
+from curate.ray_session import connected
+from curate.sources import Source
+from shards.errors import ConfigError, MachineError
+
+CONFIG = BuildConfig.load(None, ["limits.retry.machine_faults_max=2", "limits.retry.pause_s=0.01"])
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[Path]:
+    """Give a folder with a name that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="o4d") as name:
+        yield Path(name)
+
+
+class Stillborn(Worker):
+    """Says something and dies as it starts."""
+
+    def __init__(self, *_: Any) -> None:
+        print("cannot open libEGL.so.1", file=sys.stderr, flush=True)
+        os._exit(3)
+
+
+class Broken(Worker):
+    """Has a Blender that does not start."""
+
+    def ready(self, *_: Any) -> None:
+        self._blender.threads = -(2**40)
+        super().ready()
+
+
+class Mortal(Worker):
+    """Says something and dies over every asset."""
+
+    def do(self, job: Job) -> None:
+        print(f"now opening {job.source.uid}", flush=True)
+        os._exit(3)
+
+
+def works_of(kind: type[Worker], folder: Path, options: RayOptions) -> list[Any]:
+    job = Job(Source("a", "a.glb", folder / "a", folder), CONFIG, {}, folder / "s" / "a", {})
+    return list(run_on_ray([job], CONFIG, [folder], options, kind))
+
+
+@pytest.mark.ray
+@pytest.mark.blender
+def test_one_ray_spills_where_it_is_told_says_why_workers_die_and_leaves_nothing(
+    short: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "workers.log"
+    options = RayOptions(1, temp=short, object_store_mb=80, log=log)
+    with connected(options) as ray:
+        (folder,) = short.iterdir()
+        assert folder.name == f"orbit4d-ray-{os.getpid()}"
+        held = [ray.put(np.full(20 * 2**20, n, np.uint8)) for n in range(10)]  # 2.5 times the store
+        spilled = sum(
+            file.stat().st_size for file in (folder / "spill").rglob("*") if file.is_file()
+        )
+        assert spilled >= 100 * 2**20
+        assert [ray.get(one)[0] for one in held] == list(range(10))
+        del held
+
+        with pytest.raises(MachineError) as stillborn:
+            works_of(Stillborn, tmp_path, options)
+        assert "2 workers in a row did not start; the last was the worker" in str(stillborn.value)
+        assert f"on node {os.uname().nodename} (" in str(stillborn.value)
+        assert "cannot open libEGL.so.1" in str(stillborn.value)
+
+        with pytest.raises(MachineError, match=f"node {os.uname().nodename}: Blender") as broken:
+            works_of(Broken, tmp_path, options)
+        assert "it said: " in str(broken.value)
+
+        (outcome,) = works_of(Mortal, tmp_path, options)
+        assert "2 workers died over this asset, the last was the worker with" in outcome.fault
+        assert outcome.log_tail == "now opening a"
+    assert list(short.iterdir()) == []
+    kept = log.read_text()
+    assert kept.count("cannot open libEGL.so.1") == 2
+    assert kept.count("now opening a") == 2
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from curate import ray_session
+
+    pid = int(Path("/proc/sys/kernel/pid_max").read_text())  # never given to anyone
+    left, alive = tmp_path / f"orbit4d-ray-{pid}", tmp_path / f"orbit4d-ray-{os.getppid()}"
+    (left / "spill").mkdir(parents=True)
+    alive.mkdir()
+    monkeypatch.setattr(ray_session, "_is_short", lambda _: True)
+    with ray_session._own_folder(RayOptions(temp=tmp_path)) as mine:
+        assert mine.is_dir()
+        assert not left.exists()
+        assert alive.exists()
+    assert not mine.exists()
+
+
+def test_a_temporary_folder_with_a_long_name_is_refused(tmp_path: Path) -> None:
+    long = RayOptions(temp=tmp_path / ("long" * 10))
+    with pytest.raises(ConfigError, match=r"expected a path of at most \d+ bytes"), connected(long):
+        pass
+
+
+def test_the_archive_is_small_the_same_each_time_and_has_what_blender_runs(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    first, second = pack_code(tmp_path), pack_code(tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size < 2 * 2**20
+    names = code_files().keys()
+    assert {"render/blender/__main__.py", "shards/camera.py", "curate/cluster.py"} <= names
+    assert not any("__pycache__" in name or name.startswith(("train", "tests")) for name in names)
