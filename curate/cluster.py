@@ -159,7 +159,8 @@ class Worker:
             self._blender.start()
         except BlenderFault as fault:
             said = f"; it said: {fault.log_tail}" if fault.log_tail else ""
-            raise MachineError(f"node {socket.gethostname()}: {fault}{said}") from fault
+            node = f"node {socket.gethostname()}"
+            raise MachineError(f"{node}: Blender does not start: {fault}{said}") from fault
 
     def close(self) -> None:
         """End Blender and remove its scratch folder."""
