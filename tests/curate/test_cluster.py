@@ -37,9 +37,10 @@ def start(inputs: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     """Start a build as one who is in some folder, and has this checkout on the path alone."""
     argv = command(inputs, run, "--workers", "2", "--set", "limits.threads=1", *more)
     script = Path(sys.executable).parent / "orbit4d"
+    environment = {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN": TOKEN["RAY_AUTH_TOKEN"]}
     return subprocess.Popen(
         [sys.executable, str(script), *argv[3:]],
-        cwd=run.parent, env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN": TOKEN["RAY_AUTH_TOKEN"]}, text=True,
+        cwd=run.parent, env=os.environ | environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 

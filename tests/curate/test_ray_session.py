@@ -41,9 +41,9 @@ class Stillborn(Worker):
 class Broken(Worker):
     """Has a Blender that does not start."""
 
-    def ready(self, *_: Any) -> None:
-        self._blender.threads = -(2**40)
-        super().ready()
+    def ready(self, needs: Needs | None = None) -> None:
+        self._blender.config = WorkerConfig(memory_max_mb=100)
+        super().ready(needs)
 
 
 class Mortal(Worker):
