@@ -107,7 +107,7 @@ def check_nodes(ray: Any, needs: Needs, resources: Mapping[str, float]) -> None:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     looks: dict[Any, str] = {}
-    look = ray.remote(_look).options(num_cpus=0, max_retries=0)
+    look = ray.remote(num_cpus=0, max_retries=0)(_look)
     for node in ray.nodes():
         offered = node["Resources"]
         if node["Alive"] and all(offered.get(name, 0) >= n for name, n in resources.items()):

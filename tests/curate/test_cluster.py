@@ -105,11 +105,3 @@ def test_a_node_that_does_not_see_a_folder_is_named(
     assert f"cannot read and write the RUN folder {tmp_path}/run (No such file" in sentence
     assert f"node {os.uname().nodename}" not in sentence  # that one sees it
     assert "--out has to be a folder that all nodes share" in sentence
-
-
-def test_an_address_without_a_cluster_ends_with_a_sentence(inputs: Path, tmp_path: Path) -> None:
-    build = start(inputs, tmp_path / "run", "--address", "auto")
-    _, said = build.communicate(timeout=60)
-    assert build.returncode == 1
-    assert "orbit4d: --address auto: expected a running Ray cluster" in said
-    assert "Traceback" not in said
