@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -31,6 +32,7 @@ _SOCKET_PATH_MAX = 107  # bytes, of a socket in Linux's file system
 _STORE_MIN_MB = 80  # less is refused by Ray
 _LOG_MAX_MB, _LOG_BACKUPS = 16, 1  # of each of Ray's logs
 _LEAVING_S = 5.0
+_KNOCK_S = 10.0
 _TOKEN = Path("~/.ray/auth_token").expanduser()  # where Ray keeps it
 
 
@@ -101,6 +103,7 @@ def _join(ray: Any, options: "RayOptions", folder: Path) -> None:
         # A submitted job has a working directory of its own; workers need none of it.
         os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     try:
+        _knock(options.address)
         ray.init(
             address=options.address,
             runtime_env=environment,
@@ -114,6 +117,13 @@ def _join(ray: Any, options: "RayOptions", folder: Path) -> None:
             f"({ray.__version__}) and Python; it says: {said}. Start one (ray start --head), "
             "leave --address away, or, where it asks for a token, set RAY_AUTH_TOKEN"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError if nobody answers at HOST:PORT; Ray itself would go on trying for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _KNOCK_S).close()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """A Ray of this machine: where its files lie, how many they are, and what its workers leave."""
 
 import os
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -119,6 +120,15 @@ def test_a_temporary_folder_with_a_long_name_is_refused(tmp_path: Path) -> None:
     long = RayOptions(temp=tmp_path / ("long" * 10))
     with pytest.raises(ConfigError, match=r"expected a path of at most \d+ bytes"), connected(long):
         pass
+
+
+def test_an_address_where_nobody_answers_ends_with_a_sentence_at_once() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        message = f"--address {address}: expected a running Ray cluster .* Connection refused"
+        with pytest.raises(MachineError, match=message), connected(RayOptions(address=address)):
+            pass
 
 
 def test_the_archive_is_small_the_same_each_time_and_has_what_blender_runs(tmp_path: Path) -> None:
