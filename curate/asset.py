@@ -99,8 +99,7 @@ def process(job: Job, session: BlenderSession) -> HandOver | None:
 def give_up(job: Job, reason: str, log_tail: str = "") -> None:
     """Complete the staging folder of an asset that no worker survived, with one failed row."""
     base = _base(job)
-    alone = command_alone(job.source, 0, job.staging.parents[1])
-    failed = failure("worker", "worker_died", reason, log_tail) | {"reproduce": alone}
+    failed = failure("worker", "worker_died", reason, log_tail)
     _complete(job, base, [base | _WHOLE | failed])
 
 
@@ -124,6 +123,7 @@ def _base(job: Job) -> dict[str, Any]:
         "format": source.file.suffix.lower().lstrip("."),
         "settings": basis_of(job.config, job.versions),
         "sample_key": "",
+        "reproduce": command_alone(source, -1, job.staging.parents[1]),
         **source.about.fields(),
     }
 
@@ -178,7 +178,7 @@ class _Asset:
         try:
             view = AssetView(self.job.source, inspection, self.session)
         except BlenderFault as fault:
-            return [self._whole(**fault_fields("load", fault, self._alone(0)))]
+            return [self._whole(**fault_fields("load", fault))]
         except AssetError as error:
             return [self._whole(**failure("load", error.rule, str(error), error.detail))]
         self.warnings = view.warnings
@@ -187,7 +187,7 @@ class _Asset:
             triangles_max = self.config.curate.geometry.triangles_max
             self.base |= persist(lambda: view.survey(triangles_max), self.config.limits.retry)
         except BlenderFault as fault:
-            return [self._whole(**fault_fields("load", fault, self._alone(0)))]
+            return [self._whole(**fault_fields("load", fault))]
         if view.opened is not None:
             self.warnings = [*view.warnings, *view.opened.warnings]
             self.base["load_s"] = view.opened.seconds
@@ -205,9 +205,6 @@ class _Asset:
             return [self._clip_row(view, clip) for clip in chosen]
         sentence = f"has no clip {only}; its {len(view.clips)} clips count from 0"
         return [self._whole(**failure("source", "no_such_clip", sentence, ""))]
-
-    def _alone(self, clip_index: int) -> str:
-        return command_alone(self.job.source, clip_index, self.job.staging.parents[1])
 
     def _measure(self, view: AssetView, clips: list[ClipHeader]) -> HandOver | None:
         """Measure all clips; None: there is none to render.
@@ -280,7 +277,7 @@ class _Asset:
                     "curate", refusals.clip_limit(limit)
                 )
             if self.crashed >= retry.crashed_clips_max:
-                return untried(self.crashed, self._alone(clip.index))
+                return untried(self.crashed)
             return persist(again, retry)
 
         return self._caught(clip, roads, judged)
@@ -299,7 +296,7 @@ class _Asset:
             return work()
         except BlenderFault as fault:
             road = roads[-1]
-            return road.fields | fault_fields(road.stage, fault, self._alone(clip.index))
+            return road.fields | fault_fields(road.stage, fault)
         except AssetError as error:
             return roads[-1].fields | failure(error.stage, error.rule, str(error), error.detail)
         except OSError as error:
@@ -313,6 +310,7 @@ class _Asset:
         return self.base | {
             "clip_index": clip.index,
             "clip_name": clip.name,
+            "reproduce": command_alone(self.job.source, clip.index, self.job.staging.parents[1]),
             "duration_s": clip.duration_s,
             "warnings": json.dumps(self.warnings),
         }

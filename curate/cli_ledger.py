@@ -14,6 +14,7 @@ from shards.errors import AssetError, RunError
 app = typer.Typer(no_args_is_help=True, help="Look at headers and ledgers; try other limits.")
 
 _Run = Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")]
+_IMAGES = "render.qa."  # settings that begin so limit what was rendered
 
 
 @app.command("glance")
@@ -46,7 +47,11 @@ def replay(
     run: _Run,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="one limit, e.g. motion.min=0.02"),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="one limit, e.g. motion.min=0.02 or render.qa.magenta_share_max=0.5",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Parquet file for all rows with their new verdicts")
@@ -55,7 +60,8 @@ def replay(
     """Judge every clip anew from its stored scores, by the run's settings and those given.
 
     No asset is opened and nothing in RUN changes. A clip that was never measured, for it was too
-    short for instance, keeps its verdict.
+    short for instance, keeps its verdict. Settings are those below `curate.`, and `render.qa.`, the
+    limits on rendered images: a clip that was never rendered passes these.
 
     Example: orbit4d curate replay out/run1 --set motion.min=0.02 --set motion.loop_gap_max=0.01
     """
@@ -65,10 +71,16 @@ def replay(
     from curate import ledger
     from curate.config import CurateConfig
     from curate.replay import replay as judge
+    from render.qa import QaConfig
 
     folder = _run_folder(run)
-    config = CurateConfig.build(_settings(folder), overrides or [])
-    found = judge(ledger.load(folder), config)
+    of_images = [said for said in overrides or [] if said.startswith(_IMAGES)]
+    of_rules = [said for said in overrides or [] if not said.startswith(_IMAGES)]
+    config = CurateConfig.build(_settings(folder, "curate"), of_rules)
+    images = QaConfig.build(
+        _settings(folder, "render", "qa"), [said.removeprefix(_IMAGES) for said in of_images]
+    )
+    found = judge(ledger.load(folder), config, images)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(found.rows, schema=ledger.SCHEMA), out)
@@ -155,12 +167,12 @@ def _run_folder(path: Path) -> Path:
     return folder
 
 
-def _settings(run: Path) -> dict[str, Any]:
+def _settings(run: Path, *sections: str) -> dict[str, Any]:
     """Read the limits that a run was built with; the defaults where it does not say."""
     try:
-        document = json.loads((run / "run.json").read_bytes())
+        found: Any = json.loads((run / "run.json").read_bytes())
     except (OSError, ValueError):
         return {}
-    config = document.get("config") if isinstance(document, dict) else None
-    settings = config.get("curate") if isinstance(config, dict) else None
-    return settings if isinstance(settings, dict) else {}
+    for name in ("config", *sections):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -34,7 +34,7 @@ def one(
 ) -> None:
     """Do one clip alone, through the same code as a build, and draw its contact sheet.
 
-    Ledger rows of clips that failed in Blender hold this command in the column `reproduce`.
+    Every ledger row holds this command for its clip, in the column `reproduce`.
     Exit status 0: the clip was kept, or rejected by a rule. 1: it failed. 2: nothing was done.
 
     Examples:

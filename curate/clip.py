@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate import ledger
-from curate.detail import describe
+from curate.detail import activity_curve, describe
 from curate.facts import AssetFacts, Decision, Facts
 from curate.inspect import ClipHeader
 from curate.job import Job, Measured
@@ -38,6 +38,7 @@ from shards.sample import AssetMeta, ClipMeta, Frames, sample_key
 from shards.seeding import ClipAddress
 
 _SCORE_DECIMALS = 6  # of asset sizes, degrees, shares
+_CURVE_DECIMALS = 4  # of asset sizes per second
 IsCopy = Callable[[dict[str, Any]], tuple[dict[str, Any], Decision | None]]
 _COARSE_STEP_S, _COARSE_MAX = 0.125, 128  # how finely a long clip is searched for its window
 
@@ -150,6 +151,8 @@ class ClipRoad:
             for name, value in (asdict(motion) | asdict(detail)).items()
             if name != "size"
         }
+        curve = activity_curve(probe.points[:frames], times_s[:frames])
+        self.fields["activity_curve"] = [round(speed, _CURVE_DECIMALS) for speed in curve]
         if (sketch := clip_sketch(probe.points[:frames])) is not None:
             self.fields["clip_sketch"] = sketch.encode()
         self.facts = replace(self.facts, motion=motion, detail=detail)

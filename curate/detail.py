@@ -82,6 +82,26 @@ def describe(points: Positions, times_s: np.ndarray, ends: Positions) -> Detail:
     )
 
 
+def activity_curve(points: Positions, times_s: np.ndarray) -> list[float]:
+    """Say how fast the vertices are on average within each step between two times.
+
+    Args:
+        points: vertices (k, n, 3) at times of the window, at least one vertex.
+        times_s: those times (k,), increasing.
+
+    Returns:
+        k - 1 mean speeds, asset sizes per second; their mean over evenly spread times is
+        ``activity_per_s``. Empty where the asset has no size.
+    """
+    points = points.astype(np.float64)
+    size = own_size(points)
+    if size == 0:
+        return []
+    steps = lengths(np.diff(points, axis=0)).mean(axis=1) / size
+    spans = np.diff(times_s)
+    return np.divide(steps, spans, out=np.zeros_like(steps), where=spans > 0).tolist()
+
+
 def _window_s(times_s: np.ndarray) -> float:
     """Length of the stretch that is covered by steps."""
     return float(times_s[-1] - times_s[0])

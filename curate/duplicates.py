@@ -19,8 +19,8 @@ from shards.scratch import ScratchMap
 
 Row = Mapping[str, Any]
 RULES = ("duplicate_bytes", "duplicate_geometry_and_clip", "duplicate_geometry")
-_LEVELS = ("nothing", "bytes", "clips", "geometry")  # of the setting; each includes those before
-_NO_SAMPLE = {"sample_key": "", "fingerprint": ""}
+LEVELS = ("nothing", "bytes", "clips", "geometry")  # of the setting; each includes those before
+NO_SAMPLE = {"sample_key": "", "fingerprint": ""}
 _COPIES = {
     "bytes": ("the same files", "bytes"),
     "clips": ("the same motion, shape and colours", "asset sizes"),
@@ -76,7 +76,7 @@ class Seen:
             if is_copy or is_candidate(row):
                 fields, decision = self.judge(row)
                 if decision is not None:
-                    judged |= fields | _NO_SAMPLE | rejection("curate", decision)
+                    judged |= fields | NO_SAMPLE | rejection("curate", decision)
                 elif not is_copy:
                     judged |= fields
                     self.keep(row)
@@ -152,8 +152,8 @@ class Seen:
     def _copy(
         self, kind: str, original: str, value: float, limit: float
     ) -> tuple[dict[str, Any], Decision | None]:
-        level = _LEVELS.index(kind)
-        if level > _LEVELS.index(self._reject):
+        level = LEVELS.index(kind)
+        if level > LEVELS.index(self._reject):
             return _fields(duplicate_of=original), None
         what, unit = _COPIES[kind]
         sentence = f"{what} as {original}, which comes first"

@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("stage", pa.string()),  # where the verdict fell: source, fetch, inspect, probe, render
         ("error", pa.string()),  # one sentence for people
         ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
-        ("reproduce", pa.string()),  # the command that does alone what failed in Blender
+        ("reproduce", pa.string()),  # the command that does this clip alone
         ("warnings", pa.string()),  # JSON list: missing textures, hidden collision meshes, ...
         # time
         ("window_start_s", pa.float64()),
@@ -54,6 +54,8 @@ SCHEMA = pa.schema(
         ("moved_max", pa.float64()),  # furthest displacement of any vertex, asset sizes
         ("moving_share", pa.float64()),  # share of vertices that move at all
         ("activity_per_s", pa.float64()),  # mean path per second, asset sizes
+        # mean speed of the vertices within each step between images, asset sizes per second
+        ("activity_curve", pa.list_(pa.float32())),
         ("starts_s", pa.float64()),  # first movement, from the window's start
         ("stops_s", pa.float64()),  # last movement, likewise
         ("active_share", pa.float64()),  # what lies between, as a share of the window

@@ -19,10 +19,11 @@ from curate.motion import Motion
 from curate.pixels import asks_for_images
 from curate.rows import rejection
 from curate.rules import RULES, decide, stage_of
+from render.qa import LIMITS, QaConfig
 
 Row = dict[str, Any]
 _RULES = frozenset(rule.__name__ for rule in RULES)
-JUDGED = _RULES | {*duplicates.RULES, "clip_limit", "score_only", ""}
+JUDGED = _RULES | {*duplicates.RULES, *LIMITS, "clip_limit", "score_only", ""}
 _Scores = TypeVar("_Scores", Motion, Detail)
 
 
@@ -34,30 +35,64 @@ class Replay:
     moves: Counter[tuple[tuple[str, str], tuple[str, str]]]
 
 
-def replay(rows: Iterable[Row], config: CurateConfig) -> Replay:
+def replay(rows: Iterable[Row], config: CurateConfig, images: QaConfig | None = None) -> Replay:
     """Judge all rows of a ledger anew, in its order.
 
-    Failures, whole assets and rejections by what was rendered stay as they are. A clip that passes
-    now is kept, but has no sample until it is built with these settings.
+    Failures and whole assets stay as they are. A clip that passes now is kept, but has no sample
+    until it is built with these settings; what its images would show is not known before.
+
+    Args:
+        rows: ordered as ``curate.ledger.load`` gives them.
+        config: the rules and their limits.
+        images: limits on what was rendered; None: the defaults.
     """
+    images = images or QaConfig()
     seen = duplicates.Seen(config.copies())
     found: list[Row] = []
     moves: Counter[tuple[tuple[str, str], tuple[str, str]]] = Counter()
     for _, of_asset in groupby(rows, key=itemgetter("uid")):
         asset = list(of_asset)
-        own = duplicates.Seen(config.copies())  # copies within an asset do not use up its limit
-        own.enter(asset)
-        kept = 0
-        judged: list[Row] = []
-        for row in asset:
-            judged.append(row | _verdict(row, config, kept))
-            if judged[-1]["verdict"] == "kept" and own.judge(row)[1] is None:
-                own.keep(row)
-                kept += 1
-        judged = seen.look(judged)
+        judged = seen.look(_by_a_worker(asset, config, images))
         moves.update(zip(map(_label, asset), map(_label, judged), strict=True))
         found += judged
     return Replay(found, moves)
+
+
+def _by_a_worker(asset: list[Row], config: CurateConfig, images: QaConfig) -> list[Row]:
+    """Judge an asset as its worker does, who knows of no other: copies, then what was rendered."""
+    own = duplicates.Seen(config.copies())
+    own.enter(asset)
+    kept = 0
+    judged: list[Row] = []
+    for row in asset:
+        new = row | _verdict(row, config, kept)
+        if new["verdict"] == "kept":
+            about, decision = own.judge(new)
+            if decision is not None:
+                new |= about | duplicates.NO_SAMPLE | rejection("curate", decision)
+            elif (fault := image_fault(row, images)) is not None:
+                new |= {"sample_key": ""} | rejection("render", fault)
+            else:
+                own.keep(new)
+                kept += 1
+        judged.append(new)
+    return judged
+
+
+def image_value(row: Mapping[str, Any], rule: str) -> float | None:
+    """Return what a check of images measured; unrounded where it decided."""
+    decided = row["rule"] == rule and row["value"] is not None
+    return row["value"] if decided else row.get(rule)
+
+
+def image_fault(row: Mapping[str, Any], images: QaConfig) -> Decision | None:
+    """Return the first check of rendered images that a clip fails; what was not measured passes."""
+    for rule, (setting, unit) in LIMITS.items():
+        value, limit = image_value(row, rule), getattr(images, setting)
+        if value is not None and value > limit:
+            sentence = f"its images measure {value:g} {unit}, at most {limit:g} passes"
+            return Decision(rule, value, limit, unit, sentence)
+    return None
 
 
 def facts_of(row: Mapping[str, Any]) -> Facts:
@@ -81,22 +116,24 @@ def facts_of(row: Mapping[str, Any]) -> Facts:
 def _verdict(row: Row, config: CurateConfig, kept: int) -> Row:
     if row["clip_index"] < 0 or row["verdict"] == "failed" or (row["rule"] or "") not in JUDGED:
         return {}
+    limit = config.clips.per_asset_max
+    if limit is not None and kept >= limit:  # a build asks this first, too
+        reason = f"{limit} earlier clips of this asset pass already"
+        decision = Decision("clip_limit", limit, limit, "kept clips", reason)
+        return {"sample_key": ""} | rejection("curate", decision)
     facts = facts_of(row)
     if (decision := decide(facts, config)) is not None:
         return {"sample_key": ""} | rejection(stage_of(decision), decision)
     if facts.motion is None:
         return {}  # it was rejected before anything was measured
+    if row["rule"] in LIMITS and image_value(row, row["rule"]) is None:
+        return {}  # an older ledger: what its images showed is not on record
     if asks_for_images(config) and None in (
         facts.ssim_quarter,
         facts.ssim_half,
         facts.border_frames,
     ):
         return {}  # a rule has to see images that were not rendered
-    limit = config.clips.per_asset_max
-    if limit is not None and kept >= limit:
-        reason = f"{limit} earlier clips of this asset pass already"
-        decision = Decision("clip_limit", limit, limit, "kept clips", reason)
-        return {"sample_key": ""} | rejection("curate", decision)
     blank = {"rule": "", "stage": "", "error": "", "log_tail": ""}
     return {"verdict": "kept", "value": None, "limit": None, "unit": None} | blank
 

@@ -9,6 +9,7 @@ import base64
 import functools
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,7 @@ _SCRIPTS = (  # in this order
     "report_plots.js",
     "report_clip.js",
     "report.js",
+    "report_copies.js",
     "report_whatif.js",
     "report_review.js",
     "vendor/sqljs/sql-wasm-inline.js",
@@ -100,7 +102,7 @@ def write_report(
     keys = shown["sample_key"].to_pylist()
     first = dict.fromkeys([*(keys[pick] for pick in picks), *keys])  # what is reviewed has pictures
     looks, damaged = _add_previews(previews, run, list(first), samples)
-    prepared = whatif.prepare(table, config.curate)
+    prepared = whatif.prepare(table, config.curate, config.render.qa)
     data = report_payload.page_data(table, places, picks, config, prepared)
     data |= {"previews": previews.sources(), "looks": report_payload.looks_document(looks)}
     data["run"] = run.resolve().name
@@ -171,15 +173,15 @@ def read_samples(run: Path) -> Samples:
     paths = sorted(index.part_dir(run).glob("*.parquet")) or ([merged] if merged.exists() else [])
     for path in paths:
         try:
-            entries |= {entry.key: entry for entry in index.read_entries(path)}
+            entries |= {entry.key: entry for entry in index.read_places(path)}
         except ShardError as error:
             problems.append(str(error).replace(f"{run}/", ""))  # equal wherever the run lies
     tars = {path.stem: path for path in sorted(index.shard_dir(run).glob("*.tar"))}
-    named = {entry.shard for entry in entries.values()}
-    for shard in sorted(named - set(tars)):
-        lost = sum(entry.shard == shard for entry in entries.values())
-        problems.append(f"{shard}.tar is missing: {lost} samples of the index have no data")
-    problems += [f"{shard}.tar is not in the index" for shard in sorted(set(tars) - named)]
+    named = Counter(entry.shard for entry in entries.values())
+    for shard in sorted(named.keys() - tars):
+        lost = f"{named[shard]:,} samples of the index have no data"
+        problems.append(f"{shard}.tar is missing: {lost}")
+    problems += [f"{shard}.tar is not in the index" for shard in sorted(tars.keys() - named)]
     total = sum(path.stat().st_size for path in tars.values())
     names = read_tombstones(LocalStore(run))
     gone = sorted(key for key in entries if is_named(key, names))

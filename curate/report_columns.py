@@ -14,12 +14,12 @@ class Column:
     """One ledger column as the page shows it.
 
     ``score`` columns stand in the table, as many as a screen holds; ``number`` and ``text`` in the
-    panel of a clip.
+    panel of a clip; a ``curve`` is a list of numbers.
     """
 
     name: str
     title: str
-    kind: Literal["text", "number", "score"]
+    kind: Literal["text", "number", "score", "curve"]
     unit: str = ""
     meaning: str = ""
 
@@ -126,6 +126,14 @@ _ABOUT = {
         "number",
         "sizes/s",
         "Mean path of the vertices per second, in asset sizes.",
+    ),
+    "activity_curve": Column(
+        "activity_curve",
+        "activity over time",
+        "curve",
+        "sizes/s",
+        "Mean speed of the vertices within each step between two images, in asset sizes per "
+        "second.",
     ),
     "starts_s": Column(
         "starts_s",

@@ -21,7 +21,12 @@ from shards.seeding import rng_for
 
 STAGES = ("source", "fetch", "inspect", "load", "probe", "curate", "render", "pack")
 NO_RULE = "(no rule)"
-_CLIPPED = {"log_tail": 8000, "error": 4000, "warnings": 8000}  # characters; page size is bounded
+_CLIPPED = {
+    "reproduce": 16000,
+    "log_tail": 8000,
+    "error": 4000,
+    "warnings": 8000,
+}  # characters; page size is bounded
 _CLIPPED_OTHERS = 1000
 
 
@@ -248,6 +253,8 @@ def _embed_value(value: Any, name: str) -> Any:
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     if isinstance(value, float):
         return float(f"{value:.7g}")  # three times shorter, and more digits than anyone reads
+    if isinstance(value, list):  # a curve is drawn, not read
+        return [float(f"{item:.3g}") if math.isfinite(item) else None for item in value]
     return value
 
 

@@ -2,6 +2,9 @@
 
 # column -> title, unit, meaning
 MEANINGS: dict[str, tuple[str, str, str]] = {
+    "duration_s": ("duration (s)", "s", "Length of the whole clip."),
+    "vertices": ("vertices", "vertices", "Evaluated and visible vertices."),
+    "triangles": ("triangles", "triangles", "Visible triangles at rest."),
     "key_tracks": ("tracks", "tracks", "Tracks that move nodes or morph weights. glTF only."),
     "constant_tracks": ("constant", "tracks", "Those of the tracks that always have one value."),
     "geometry_tracks": (

@@ -80,16 +80,25 @@ def _whatif_document(prepared: whatif.WhatIf) -> dict[str, Any]:
     return {
         "count": len(prepared.states),
         "rules": [{"name": name, "offers": numbers} for name, numbers in prepared.rules],
+        "images": prepared.images,
         "offers": offers,
-        "copies": [list(prepared.copies), list(prepared.copies.values())],
+        "copies": {
+            "count": len(prepared.copies.rows),
+            "kinds": prepared.copies.kinds,
+            "alike": list(prepared.copies.alike.items()),
+        },
         "clips_max": prepared.clips_max,
     }
 
 
 def pack_bytes(prepared: whatif.WhatIf) -> str:
-    """Pack the bytes of all rows: states, fixed, then each offer's places; gzip in base64."""
+    """Pack the bytes of all rows: states, fixed, each offer's places, copies; gzip in base64."""
     planes = [prepared.states, prepared.fixed, *(offer.places for offer in prepared.offers)]
-    packed = gzip.compress(np.concatenate(planes).astype(np.uint8).tobytes(), 6, mtime=0)
+    copies = prepared.copies
+    rows = np.diff(copies.rows, prepend=0)  # small numbers pack better
+    shared = np.stack([rows, copies.files, copies.shapes, copies.motions, copies.looks])
+    data = np.concatenate(planes).astype(np.uint8).tobytes() + shared.astype("<i4").tobytes()
+    packed = gzip.compress(data, 6, mtime=0)
     return base64.b64encode(packed).decode()
 
 

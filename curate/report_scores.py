@@ -8,27 +8,14 @@ import numpy as np
 import pyarrow as pa
 
 from curate import ledger
-from curate.config import BuildConfig, CurateConfig
-from curate.whatif import LIMITS
+from curate.config import BuildConfig
+from curate.whatif import IMAGE_LIMITS, LIMITS, Settings
 
 BINS = 40
 _LOGARITHMIC = 30.0  # upper end over median, beyond which equal steps would show one bar
+_COUNTS = ("qa_not_finite", "qa_texture", "qa_border")  # stored as floats
 _LENGTHS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0, float("inf"))
 _LOGS_MAX = 3  # per cause
-_QA_LIMITS = {
-    "qa_not_finite": "not_finite_max",
-    "blank_images": "empty_share_max",
-    "qa_black": "black_share_max",
-    "qa_texture": "unreadable_textures_max",
-    "qa_magenta": "magenta_share_max",
-    "qa_flat": "flat_share_max",
-    "qa_same_views": "same_view_share_max",
-    "qa_frozen": "frozen_share_max",
-    "qa_border": "border_images_max",
-    "qa_outside": "outside_max_px",
-    "qa_missing": "missing_share_max",
-    "qa_fireflies": "firefly_share_max",
-}
 _EXTRA = ("duration_s", "vertices", "triangles")  # bounded by rules, though no scores
 
 
@@ -53,7 +40,9 @@ def histograms(table: pa.Table, config: BuildConfig) -> list[dict[str, Any]]:
         finite = np.isfinite(values)
         if not finite.any():
             continue
-        edges = _edges(values[finite], [limit["value"] for limit in limits.get(name, ())])
+        whole = pa.types.is_integer(table[name].type) or name in _COUNTS
+        at = [limit["value"] for limit in limits.get(name, ())]
+        edges = _edges(values[finite], at, whole=whole)
         counts = {
             word: np.histogram(np.clip(values[chosen], edges[0], edges[-1]), edges)[0].tolist()
             for word, chosen in (("kept", finite & kept), ("dropped", finite & ~kept))
@@ -63,6 +52,7 @@ def histograms(table: pa.Table, config: BuildConfig) -> list[dict[str, Any]]:
                 "score": name,
                 "edges": [float(f"{edge:.5g}") for edge in edges],
                 "measured": int(finite.sum()),
+                "logarithmic": bool(np.ptp(np.diff(edges)[1:]) > 1e-6 * np.ptp(edges)),
                 "limits": limits.get(name, []),
                 **counts,
             }
@@ -70,13 +60,20 @@ def histograms(table: pa.Table, config: BuildConfig) -> list[dict[str, Any]]:
     return found
 
 
-def _edges(values: np.ndarray, limits: Iterable[float]) -> np.ndarray:
-    """Choose bins: without the furthest half percent at either end, but with the limits."""
+def _edges(values: np.ndarray, limits: Iterable[float], *, whole: bool) -> np.ndarray:
+    """Choose bins: without the furthest half percent at either end, but with the limits.
+
+    Counts get bins of whole numbers.
+    """
     low, middle, high = np.quantile(values, [0.005, 0.5, 0.995])
     near = [limit for limit in limits if limit <= 4 * max(high, 1e-9)]
     low, high = min([low, *near]), max([high, *near])
     if high <= low:
-        low, high = low - 0.5 * max(abs(low), 1e-3), high + 0.5 * max(abs(high), 1e-3)
+        low, high = (0.0, 2 * high or 1.0) if low >= 0 else (2 * low, 0.0)
+    if whole and high - low <= 4 * BINS:
+        low, high = np.floor(low), np.floor(high) + 1
+        step = max(int(np.ceil((high - low) / BINS)), 1)
+        return low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
     positive = values[values > 0]
     if low >= 0 and len(positive) and high > _LOGARITHMIC * max(middle, 1e-12):
         smallest = max(float(np.quantile(positive, 0.01)), high * 1e-6)
@@ -87,25 +84,15 @@ def _edges(values: np.ndarray, limits: Iterable[float]) -> np.ndarray:
 def _limits(config: BuildConfig) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     shown = {"least_similar": ("ssim_quarter", "ssim_half"), "visible_triangles": ("triangles",)}
-    for rule, limits in LIMITS.items():
+    settings = Settings(config.curate, config.render.qa)
+    for rule, limits in (LIMITS | IMAGE_LIMITS).items():
         for limit in limits:
-            value = setting_of(config.curate, limit.setting)
+            value = settings.value(limit)
             for score in shown.get(limit.score, (limit.score,)):
                 if value is not None:
                     entry = {"rule": rule, "value": float(value), "setting": limit.setting}
                     found.setdefault(score, []).append(entry)
-    for score, name in _QA_LIMITS.items():
-        entry = {"rule": score, "value": float(getattr(config.render.qa, name)), "setting": name}
-        found.setdefault(score, []).append(entry)
     return found
-
-
-def setting_of(config: CurateConfig, dotted: str) -> Any:
-    """Read a setting by its name below ``curate.``."""
-    value: Any = config
-    for name in dotted.split("."):
-        value = getattr(value, name)
-    return value
 
 
 def lengths(table: pa.Table) -> list[tuple[str, int, int]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from curate.sources import Source, uid_for
+from curate.sources import Source, as_text, uid_for
 from render.config import RetryConfig
 from render.runner import BlenderFault
 
@@ -42,14 +42,18 @@ def persist(
 
 
 def command_alone(source: Source, clip_index: int, run: Path) -> str:
-    """Return the command that does one clip of a run alone, with its settings and random draws."""
-    given = str(source.file)
+    """Return the command that does one clip of a run alone, with its settings and random draws.
+
+    Of a whole asset (``clip_index`` -1) it does the first clip, and ends as the asset did.
+    """
+    given = as_text(str(source.file))
     if source.remote is not None:
         client = source.remote.client
         given = source.remote.address if client == "url" else f"{client}:"
-    words = ["orbit4d", "render", "one", given, "--clip", str(clip_index), "--run", str(run)]
+    words = ["orbit4d", "render", "one", given, "--clip", str(max(clip_index, 0))]
+    words += ["--run", str(run.absolute())]
     if source.remote is not None or source.uid != uid_for(source.file.name):
         words += ["--uid", source.uid]
     if source.remote is None and source.root != source.file.parent:
-        words += ["--root", str(source.root)]
+        words += ["--root", as_text(str(source.root))]
     return shlex.join(words)

@@ -41,23 +41,17 @@ def failure(stage: str, rule: str, sentence: str, log_tail: str) -> dict[str, An
     }
 
 
-def fault_fields(stage: str, fault: BlenderFault, alone: str) -> dict[str, Any]:
-    """Put a fault of Blender into a ledger row's fields.
-
-    Args:
-        stage: where it happened.
-        fault: what happened last.
-        alone: the command that does the same alone.
-    """
+def fault_fields(stage: str, fault: BlenderFault) -> dict[str, Any]:
+    """Put a fault of Blender, at a stage, into a ledger row's fields."""
     rule, sentence = _FAULT_RULES[fault.kind], fault.message
     if fault.kind == "crash":
         rule = "machine_fault" if fault.of_machine else rule
         if fault.attempts > 1:
             sentence = f"{sentence}; given up after {fault.attempts} tries"
-    return failure(stage, rule, sentence, fault.log_tail) | {"reproduce": alone}
+    return failure(stage, rule, sentence, fault.log_tail)
 
 
-def untried(crashed: int, alone: str) -> dict[str, Any]:
+def untried(crashed: int) -> dict[str, Any]:
     """Fail a clip of an asset that crashed Blender with other clips, without trying it."""
     sentence = f"{crashed} clips of this asset crashed Blender again and again; this one is untried"
-    return failure("curate", "quarantined", sentence, "") | {"reproduce": alone}
+    return failure("curate", "quarantined", sentence, "")

@@ -165,7 +165,7 @@ def each_source(inputs: Iterable[Path], is_new: IsNew, is_free: IsNew) -> Iterat
             # Two roots may hold files of the same relative path: the later root's name tells them
             # apart, so that the assets of a run keep their names when a root is added.
             address = path if is_free(os.fsencode(path)) else f"{real_root.name}/{path}"
-            yield Source(uid_for(address), _as_text(path), real_root / path, real_root)
+            yield Source(uid_for(address), as_text(path), real_root / path, real_root)
 
 
 def _expand(given: Path) -> tuple[Path, Iterable[tuple[Path, bytes]]]:
@@ -195,7 +195,7 @@ def uid_for(address: str) -> str:
     return f"{stem}-{digest[:10]}"
 
 
-def _as_text(path: str) -> str:
+def as_text(path: str) -> str:
     """Show the bytes of a file name that are not UTF-8 as escapes."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 

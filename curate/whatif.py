@@ -2,11 +2,9 @@
 
 A limit is offered at up to 120 values. Of each score only its place among these values is kept, one
 byte a row, which is exact at every value offered: the page compares places and gets what
-``curate.replay`` gets from scores. ``evaluate`` is the same function as in ``report_whatif.js``.
+``curate.replay`` gets from scores. ``curate.whatif_judge`` does the same in Python.
 """
 
-import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal
@@ -15,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from curate import asset_rules, duplicates
+from curate import asset_rules, whatif_copies
 from curate.config import CurateConfig
 from curate.detail import Detail
 from curate.facts import AssetFacts, Facts
@@ -23,6 +21,8 @@ from curate.motion import Motion
 from curate.pixels import asks_for_images
 from curate.replay import JUDGED
 from curate.rules import rules_of
+from render import qa
+from shards.config import Config
 
 VALUES_MAX = 120  # of one limit; places and "never" must fit a byte
 NOT_MEASURED = 255
@@ -42,7 +42,7 @@ class Limit:
     ``lt``: a score below it; ``gt``: above it; ``ge``: not below it.
     """
 
-    setting: str  # below ``curate.``
+    setting: str  # below ``curate.``, or all of it where it begins with ``render.``
     score: str
     breaks: Literal["lt", "gt", "ge"]
 
@@ -80,6 +80,10 @@ LIMITS: dict[str, tuple[Limit, ...]] = {
     "ssim_broken": (Limit("pixels.ssim_broken", "least_similar", "lt"),),
     "alpha_at_border": (Limit("pixels.border_frames_max", "border_frames", "gt"),),
 }
+# What was rendered is judged last: after the clips of an asset are counted.
+IMAGE_LIMITS = {
+    rule: (Limit(f"render.qa.{setting}", rule, "gt"),) for rule, (setting, _) in qa.LIMITS.items()
+}
 _MOTION = tuple(one.name for one in fields(Motion) if one.name != "size")
 _DETAIL = tuple(one.name for one in fields(Detail))
 _PIXELS = ("ssim_quarter", "ssim_half", "border_frames")
@@ -110,107 +114,60 @@ class WhatIf:
 
     Attributes:
         rules: in the order in which they run, each with numbers of ``offers``; none: ``fixed``.
+        images: how many of them, the last ones, are about rendered images.
         states: (n,) uint8: verdict, how it is judged anew, whether an asset begins.
         fixed: (n,) uint8: the first rule without a number that rejects, else ``NO_RULE``.
-        copies: rows that are alike and the group each is of; of a group the first kept counts.
+        copies: what rows share with others.
         clips_max: kept clips per asset; None: all.
     """
 
     rules: list[tuple[str, tuple[int, ...]]]
+    images: int
     offers: list[Offer]
     states: np.ndarray
     fixed: np.ndarray
-    copies: dict[int, int]
+    copies: whatif_copies.Copies
     clips_max: int | None
 
 
-def prepare(table: pa.Table, config: CurateConfig) -> WhatIf:
-    """Describe every row of a ledger, in its order, by what the rules ask about it."""
+def prepare(table: pa.Table, config: CurateConfig, images: qa.QaConfig | None = None) -> WhatIf:
+    """Describe every row of a ledger, in its order, by what the rules ask about it.
+
+    Args:
+        table: the rows.
+        config: the rules and their limits.
+        images: limits on what was rendered; None: the defaults.
+    """
     scores = _Scores(table)
+    settings = Settings(config, images or qa.QaConfig())
     rules: list[tuple[str, tuple[int, ...]]] = []
     offers: list[Offer] = []
     fixed = np.full(len(table), NO_RULE, np.uint8)
+
+    def offered(name: str, limits: tuple[Limit, ...]) -> bool:
+        made = [_offer(limit, scores[limit.score], settings) for limit in limits]
+        known = [offer for offer in made if offer is not None]
+        if len(known) < len(limits):
+            return False  # never measured: it cannot fire
+        rules.append((name, tuple(range(len(offers), len(offers) + len(known)))))
+        offers.extend(known)
+        return True
+
     for rule in rules_of(config):
         name = rule.__name__
-        numbers: list[int] = []
-        for limit in LIMITS.get(name, ()):
-            if (offer := _offer(limit, scores[limit.score], config)) is not None:
-                numbers.append(len(offers))
-                offers.append(offer)
-        if name in LIMITS and len(numbers) < len(LIMITS[name]):
-            offers = offers[: len(offers) - len(numbers)]  # never measured: it cannot fire
+        if name in LIMITS:
+            offered(name, LIMITS[name])
             continue
-        if name not in LIMITS:
-            fires = _FIXED[name](scores, config)
-            fixed[fires & (fixed == NO_RULE)] = len(rules)
-        rules.append((name, tuple(numbers)))
+        fires = _FIXED[name](scores, config)
+        fixed[fires & (fixed == NO_RULE)] = len(rules)
+        rules.append((name, ()))
+    of_images = sum(offered(name, limits) for name, limits in IMAGE_LIMITS.items())
     states = _states(table, scores, config)
-    copies = _copies(table, states, config)
-    return WhatIf(rules, offers, states, fixed, copies, config.clips.per_asset_max)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What limits decide: (n,) verdicts, and the rule's number where one fires, else NO_RULE."""
-
-    verdicts: np.ndarray
-    rules: np.ndarray
-
-
-COPY_RULE, CLIP_RULE = 254, 253  # instead of a rule's number
-
-
-def evaluate(whatif: WhatIf, places: Mapping[int, int | None]) -> Outcome:
-    """Judge all rows with the offers in ``places`` moved; None takes a limit away."""
-    count = len(whatif.states)
-    fires = np.full(count, NO_RULE, np.uint8)
-    for number, (_, numbers) in reversed(list(enumerate(whatif.rules))):
-        broken = whatif.fixed == number if not numbers else np.ones(count, bool)
-        for offer_number in numbers:
-            offer = whatif.offers[offer_number]
-            broken &= _broken(offer, places.get(offer_number, offer.place))
-        fires[broken] = number
-    verdicts = whatif.states & 3
-    judged, unmeasured = whatif.states & JUDGED_ANEW > 0, whatif.states & UNMEASURED > 0
-    verdicts[judged | (unmeasured & (fires != NO_RULE))] = REJECTED
-    verdicts[judged & (fires == NO_RULE)] = KEPT
-    fires[~(judged | unmeasured)] = NO_RULE
-    return _in_order(whatif, Outcome(verdicts, fires))
-
-
-def _broken(offer: Offer, place: int | None) -> np.ndarray:
-    if place is None:
-        return np.zeros(len(offer.places), bool)
-    measured = offer.places != NOT_MEASURED
-    return measured & ((place >= offer.places) == (offer.limit.breaks == "lt"))
-
-
-def _in_order(whatif: WhatIf, found: Outcome) -> Outcome:
-    """Drop what comes too late: clips beyond an asset's number, and copies."""
-    if whatif.clips_max is not None:
-        _limit_clips(whatif, whatif.clips_max, found)
-    taken: set[int] = set()
-    for row, group in whatif.copies.items():
-        if found.verdicts[row] != KEPT:
-            continue
-        if group in taken:
-            found.verdicts[row], found.rules[row] = REJECTED, COPY_RULE
-        taken.add(group)
-    return found
-
-
-def _limit_clips(whatif: WhatIf, clips_max: int, found: Outcome) -> None:
-    """Drop clips beyond an asset's number, which a copy of another clip of it does not use up."""
-    kept: set[int] = set()  # rows, or groups of rows that are alike
-    for row, state in enumerate(whatif.states.tolist()):
-        if state & FIRST_OF_ASSET:
-            kept.clear()
-        if found.verdicts[row] != KEPT:
-            continue
-        if len(kept) >= clips_max and state & JUDGED_ANEW:
-            found.verdicts[row], found.rules[row] = REJECTED, CLIP_RULE
-        else:
-            kept.add(whatif.copies.get(row, row))
+    candidates = (states & (JUDGED_ANEW | UNMEASURED)) > 0
+    copies = whatif_copies.prepare(
+        table, candidates, (states & FIRST_OF_ASSET) > 0, config.copies()
+    )
+    return WhatIf(rules, of_images, offers, states, fixed, copies, config.clips.per_asset_max)
 
 
 @dataclass(slots=True)
@@ -232,13 +189,20 @@ class _Scores:
         if name == "visible_triangles":
             values, measured = self["triangles"]
             return values, measured & self["vertices"][1]
-        column = self.table[name].combine_chunks()
-        measured = np.asarray(column.is_valid())
-        values = np.asarray(column.cast(pa.float64()).fill_null(0.0))
+        measured, values = self._column(name)
+        if name in qa.LIMITS:  # the value that decided was not rounded
+            decided, unrounded = self._column("value")
+            decided &= np.array([rule == name for rule in self.texts("rule")], bool)
+            values, measured = np.where(decided, unrounded, values), measured | decided
         for names in (_MOTION, _DETAIL):
             if name in names:
                 measured = self.measured(names)
         return values, np.ones_like(measured) if name == "duration_s" else measured
+
+    def _column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        column = self.table[name].combine_chunks()
+        values = np.asarray(column.cast(pa.float64()).fill_null(0.0))
+        return np.asarray(column.is_valid()), values
 
     def measured(self, names: tuple[str, ...]) -> np.ndarray:
         """Tell which rows have all of several columns."""
@@ -250,17 +214,33 @@ class _Scores:
         return self.table[name].to_pylist()
 
 
-def _offer(
-    limit: Limit, score: tuple[np.ndarray, np.ndarray], config: CurateConfig
-) -> Offer | None:
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where limits are set: on scores, and on rendered images."""
+
+    rules: CurateConfig
+    images: qa.QaConfig
+
+    def value(self, limit: Limit) -> float | None:
+        """Return what a limit is set to; None: to nothing."""
+        section, name = self.section(limit)
+        return getattr(section, name)
+
+    def section(self, limit: Limit) -> tuple[Config, str]:
+        """Return the section that a limit is set in, and its name there."""
+        section, name = limit.setting.removeprefix("render.").split(".")
+        return (self.images if section == "qa" else getattr(self.rules, section)), name
+
+
+def _offer(limit: Limit, score: tuple[np.ndarray, np.ndarray], settings: Settings) -> Offer | None:
     values, measured = score
     if not measured.any():
         return None
-    section, name = limit.setting.split(".")
-    current = getattr(getattr(config, section), name)
-    info = type(getattr(config, section)).model_fields[name]
+    section, name = settings.section(limit)
+    current = getattr(section, name)
+    info = type(section).model_fields[name]
     whole = "int" in str(info.annotation)
-    wanted = _candidates(values[measured], whole, config, limit.setting)
+    wanted = _candidates(values[measured], whole, type(section), name)
     if current is not None:
         wanted.append(float(current))
     wanted = sorted(set(wanted))
@@ -280,7 +260,7 @@ def _offer(
     )
 
 
-def _candidates(values: np.ndarray, whole: bool, config: CurateConfig, setting: str) -> list[float]:
+def _candidates(values: np.ndarray, whole: bool, kind: type[Config], name: str) -> list[float]:
     """Choose values spread like the scores themselves, short to write, that the setting allows."""
     finite = values[np.isfinite(values)]
     if not len(finite):
@@ -288,8 +268,6 @@ def _candidates(values: np.ndarray, whole: bool, config: CurateConfig, setting: 
     spread = np.quantile(finite, np.linspace(0, 1, VALUES_MAX - 4), method="nearest").tolist()
     spread += [0.0, 1.0]
     rounded = {float(round(v)) if whole else float(f"{v:.3g}") for v in spread}
-    section, name = setting.split(".")
-    kind = type(getattr(config, section))
     allowed: list[float] = []
     for value in rounded:
         try:
@@ -301,58 +279,27 @@ def _candidates(values: np.ndarray, whole: bool, config: CurateConfig, setting: 
 
 
 def _setting_text(value: float, whole: bool) -> str:
-    return str(int(value)) if whole else f"{Decimal(repr(value)):f}"  # YAML reads 1e-05 as text
+    if whole or value.is_integer():
+        return str(int(value))
+    return f"{Decimal(repr(value)):f}"  # YAML reads 1e-05 as text
 
 
 def _states(table: pa.Table, scores: _Scores, config: CurateConfig) -> np.ndarray:
     verdicts = scores.texts("verdict")
     old = np.array([_VERDICTS.get(text or "", REJECTED) for text in verdicts], np.uint8)
-    judged = np.array([(rule or "") in JUDGED for rule in scores.texts("rule")], bool)
+    rules = scores.texts("rule")
+    judged = np.array([(rule or "") in JUDGED for rule in rules], bool)
     judged &= (old != FAILED) & (np.asarray(table["clip_index"].fill_null(0)) >= 0)
     measured = scores.measured(_MOTION)
+    for name in qa.LIMITS:  # an older ledger may not say what its images showed
+        rejects = np.array([rule == name for rule in rules], bool)
+        measured &= ~rejects | scores[name][1]
     if asks_for_images(config):
         measured &= scores.measured(_PIXELS)
     how = np.where(judged, np.where(measured, JUDGED_ANEW, UNMEASURED), STAYS).astype(np.uint8)
     uids = scores.texts("uid")
     first = [place == 0 or uid != uids[place - 1] for place, uid in enumerate(uids)]
     return old | how | np.array(first, np.uint8) * np.uint8(FIRST_OF_ASSET)
-
-
-_COPIED = ("uid", "clip_index", "verdict", "rule", "content", "geometry", "look", "clip_sketch")
-
-
-def _copies(table: pa.Table, states: np.ndarray, config: CurateConfig) -> dict[int, int]:
-    """Group what is alike, whatever the limits: a clip that is dropped now may be kept then.
-
-    Tolerances are not transitive, so near copies of near copies may be grouped by another original
-    than a replay finds.
-    """
-    seen = duplicates.Seen(config.copies())
-    group_of: dict[str, int] = {}
-    found: dict[int, int] = {}
-    for start, rows in _assets(table.select(list(_COPIED)), states):
-        seen.enter(rows)
-        for row, entry in enumerate(rows, start):
-            if not states[row] & (JUDGED_ANEW | UNMEASURED):
-                continue
-            fields_, decision = seen.judge(entry)
-            if decision is None:
-                group_of.setdefault(duplicates.clip_name(entry), row)
-                seen.keep(entry)
-            else:
-                group = group_of[fields_["duplicate_of"]]
-                found[group] = found[row] = group
-    return dict(sorted(found.items()))
-
-
-def _assets(table: pa.Table, states: np.ndarray) -> Any:
-    starts = np.flatnonzero(states & FIRST_OF_ASSET).tolist()
-    step = 4000  # assets at a time: rows as dictionaries are large
-    for place in range(0, len(starts), step):
-        bounds = [*starts[place : place + step + 1], len(table)][: step + 1]
-        batch = table.slice(bounds[0], bounds[-1] - bounds[0]).to_pylist()
-        for start, stop in itertools.pairwise(bounds):
-            yield start, batch[start - bounds[0] : stop - bounds[0]]
 
 
 def _by_text(name: str, rule: Any) -> Any:

@@ -70,6 +70,23 @@ class QaConfig(Config):
     )  # fmt: skip
 
 
+# Of every check, the gravest first: the setting that limits it, and the unit of what it measures.
+LIMITS: dict[str, tuple[str, str]] = {
+    "qa_not_finite": ("not_finite_max", "pixels"),
+    "blank_images": ("empty_share_max", "share of images"),
+    "qa_black": ("black_share_max", "share of images"),
+    "qa_texture": ("unreadable_textures_max", "textures"),
+    "qa_magenta": ("magenta_share_max", "share of visible pixels"),
+    "qa_flat": ("flat_share_max", "share of images"),
+    "qa_same_views": ("same_view_share_max", "share of images"),
+    "qa_frozen": ("frozen_share_max", "share of image pairs"),
+    "qa_border": ("border_images_max", "images"),
+    "qa_outside": ("outside_max_px", "px"),
+    "qa_missing": ("missing_share_max", "share of the box's side"),
+    "qa_fireflies": ("firefly_share_max", "share of visible pixels"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What only the road from linear pixels to images can tell.

@@ -26,12 +26,23 @@ function pictures(row) {
   return list;
 }
 
+// Measured on vertices; of ledgers of before, what their pictures tell.
 function activityOf(row) {
-  const activity = data.looks[at(row, "sample_key")]?.activity;
-  if (!activity) return null;
-  const host = make("div"), [times, change] = activity;
-  const peak = change.indexOf(Math.max(...change));
-  const label = `Activity over time: change of the front view from image to image, most at ${show(times[peak])} s`;
+  const curve = at(row, "activity_curve"), start = at(row, "window_start_s"), stop = at(row, "window_stop_s");
+  if (curve?.length > 1 && stop > start) {
+    const step_s = (stop - start) / (curve.length + 1); // the last image is one step before the end
+    const times = curve.map((_, i) => start + (i + 0.5) * step_s);
+    return curveOf(times, curve, "mean speed of the vertices, asset sizes per second");
+  }
+  const seen = data.looks[at(row, "sample_key")]?.activity;
+  return seen ? curveOf(...seen, "change of the front view from image to image, 0 to 1; speeds were not stored") : null;
+}
+
+function curveOf(times, values, what) {
+  const host = make("div"), holder = make("div");
+  const peak = values.indexOf(Math.max(...values)), mean = values.reduce((a, b) => a + b, 0) / values.length;
+  const said = `${what}: mean ${show(mean)}, most ${show(values[peak])} at ${show(times[peak])} s of the clip`;
+  const label = `Activity over time, ${said}`;
   const options = (width) => ({
     width, height: 130, legend: { show: false }, cursor: { show: false }, padding: [8, 12, 0, 0],
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, high || 1] } },
@@ -41,8 +52,9 @@ function activityOf(row) {
     ],
     series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
   });
-  plot(host, label, options, () => [times, change]);
-  return host;
+  plot(host, label, options, () => [times, values]);
+  holder.append(host, make("p", "muted", said));
+  return holder;
 }
 
 // The cameras seen from above: the front is below, azimuth grows counter-clockwise.
@@ -103,13 +115,31 @@ function scoresOf(row) {
 // Text in single quotes for a shell; what it cannot hold is not made up.
 const quoted = (text) => (/^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
-// Of a clip that failed in Blender the ledger has the command; of others it is put together here.
+// Ledgers of before have the command of failures alone: what is in capitals there is for the reader to fill in.
 function reproduce(row) {
-  if (at(row, "clip_index") < 0) return null;
-  const source = at(row, "source") ?? "";
-  const asset = source.startsWith("objaverse") ? `${source}:` : quoted(at(row, "path"));
-  const words = `orbit4d render one ${asset} --clip ${at(row, "clip_index")} --run RUN --uid ${quoted(at(row, "uid"))}`;
-  return make("pre", "", visible(at(row, "reproduce") || words));
+  const source = at(row, "source") ?? "", clip = Math.max(at(row, "clip_index"), 0);
+  const asset = source.startsWith("objaverse") ? `${source}:` : `INPUT/${quoted(at(row, "path"))} --root INPUT`;
+  const words = `orbit4d render one ${asset} --clip ${clip} --run RUN --uid ${quoted(at(row, "uid"))}`;
+  const holder = make("div"), text = at(row, "reproduce") || words, said = make("pre", "command", visible(text));
+  const button = make("button", "", "Copy the command"), done = make("span", "muted");
+  said.tabIndex = 0;
+  said.setAttribute("role", "region");
+  said.setAttribute("aria-label", "Command");
+  button.type = "button";
+  done.setAttribute("role", "status");
+  button.addEventListener("click", () => copy(text, said, done));
+  holder.append(said, button, " ", done);
+  return holder;
+}
+
+// What is shown may write out characters that the text itself has: the text is copied.
+async function copy(text, shown, said) {
+  let done = "copied";
+  try { await navigator.clipboard.writeText(text); } catch {
+    getSelection().selectAllChildren(shown);
+    done = "selected: copy it with Ctrl+C";
+  }
+  said.textContent = done;
 }
 
 function provenance(row) {

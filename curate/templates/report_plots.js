@@ -87,7 +87,7 @@ function histogram(host, entry, lines) {
     axes: [
       axis({
         splits: [0, 0.25, 0.5, 0.75, 1].map((share) => Math.round(share * bins)),
-        values: (_, splits) => splits.map((split) => show(edges[split])),
+        values: (_, splits) => apart(splits.map((split) => edges[split])),
         grid: { show: false },
       }),
       axis({ size: 44, values: (_, ticks) => ticks.map(shortCount) }),
@@ -104,6 +104,14 @@ function histogram(host, entry, lines) {
   return plot(host, label, options, () => [xs, kept.map((count, bin) => count + dropped[bin]), kept]);
 }
 
+// Labels with as many digits as it takes to tell them apart.
+function apart(values) {
+  const step = Math.min(...values.slice(1).map((value, i) => value - values[i]));
+  const texts = values.map(show);
+  if (new Set(texts).size === values.length || !(step > 0)) return texts;
+  return values.map((value) => value.toFixed(Math.min(Math.max(Math.ceil(-Math.log10(step)) + 1, 0), 8)).replace("-", "−"));
+}
+
 function shortCount(count) {
   if (!Number.isInteger(count)) return "";
   return count >= 1e6 ? `${count / 1e6} M` : count >= 1e4 ? `${count / 1e3} k` : count.toLocaleString("en");
@@ -112,6 +120,7 @@ function shortCount(count) {
 // ---- any two scores of the listed rows
 
 const scatter = { x: "motion", y: "drift" };
+const named = (score) => (about[score]?.unit ? `${score}, ${about[score].unit}` : score);
 
 function scatterValues() {
   const points = [];
@@ -158,8 +167,8 @@ function buildScatter() {
     width, height: 300, legend: { show: false }, cursor: { show: false }, padding: [8, 14, 0, 0],
     scales: { x: { time: false, range: padded }, y: { range: padded } },
     axes: [
-      axis({ size: 40, label: scatter.x, labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(show) }),
-      axis({ size: 50, label: scatter.y, labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(show) }),
+      axis({ size: 40, label: named(scatter.x), labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(show) }),
+      axis({ size: 50, label: named(scatter.y), labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(show) }),
     ],
     series: [{}, dots("--dropped-bar", "dropped"), dots("--kept-bar", "kept")],
   });

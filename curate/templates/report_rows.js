@@ -22,6 +22,8 @@ const FIELDS = [
   { id: "licence", title: "Licence", sort: ["licence"], kind: "licence" },
   { id: "more", title: "Details", kind: "more" },
 ];
+const rulesOf = new Map(data.histograms.map((entry) => [entry.score, new Set(entry.limits.map((limit) => limit.rule))]));
+
 function make(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -138,9 +140,8 @@ const CELLS = {
     cell.textContent = show(value);
     if (isMissing(value)) cell.classList.add("absent");
     else cell.title = `${field.id} = ${value}`;
-    // The rule's own score stands out in its column.
-    const decided = at(row, "verdict") !== "kept" && value !== null && value === at(row, "value");
-    if (decided) cell.classList.add("breach");
+    // The scores that the rule looks at stand out.
+    if (value !== null && rulesOf.get(field.id)?.has(ruleOf(row))) cell.classList.add("breach");
   },
   licence(cell, row) {
     cell.classList.add("figure");
@@ -163,13 +164,16 @@ function ruleOf(row) {
   return at(row, "verdict") === "kept" ? "" : at(row, "rule") || "(no rule)";
 }
 
+// A count is no 2.00.
+const whole = (x) => (Number.isInteger(x) && Math.abs(x) < 1e9 ? x.toLocaleString("en").replace("-", "−") : show(x));
+
 function measured(row) {
   const value = number(at(row, "value")), limit = number(at(row, "limit"));
   const unit = at(row, "unit") ? ` ${at(row, "unit")}` : "";
   if (value === null) return "";
-  if (limit === null) return `${show(value)}${unit}`;
+  if (limit === null) return `${whole(value)}${unit}`;
   const sign = value < limit ? "<" : value > limit ? ">" : Number.isNaN(value) ? "against" : "=";
-  return `${show(value)} ${sign} limit ${short(limit)}${unit}`;
+  return `${whole(value)} ${sign} limit ${short(limit)}${unit}`;
 }
 
 function build(row) {
@@ -199,10 +203,11 @@ function detail(row) {
   cell.setAttribute("role", "cell");
   if (data.previews[at(row, "sample_key")]) {
     cell.append(pictures(row));
-    const activity = activityOf(row), cameras = ring(row);
-    if (activity) section(cell, "Change of the front view over time", activity);
+    const cameras = ring(row);
     if (cameras) section(cell, "Cameras, from above", cameras);
   }
+  const activity = activityOf(row);
+  if (activity) section(cell, "Activity over time", activity);
   if (at(row, "error")) section(cell, "Error", make("p", "said", visible(at(row, "error"))));
   if (at(row, "log_tail")) {
     const log = make("details");
@@ -221,7 +226,7 @@ function detail(row) {
   section(cell, "Scores and limits", scoresOf(row));
   section(cell, "Provenance", provenance(row));
   const command = reproduce(row);
-  if (command) section(cell, "Render it again, from the folder that its path is relative to", command);
+  section(cell, "Do it again, alone", command);
   const all = make("details");
   all.append(make("summary", "", "Ledger row"), fields(row));
   cell.append(all);
@@ -232,7 +237,7 @@ function detail(row) {
 function fields(row) {
   const list = make("dl", "facts");
   for (const column of data.columns) {
-    if (["error", "log_tail", "warnings"].includes(column.name)) continue;
+    if (["error", "log_tail", "warnings", "reproduce", "activity_curve"].includes(column.name)) continue;
     const value = at(row, column.name);
     if (value === null || value === "") continue;
     const pair = make("div");

@@ -1,8 +1,13 @@
 "use strict";
 // What other limits would decide, over the whole ledger. Each row is a few bytes: of a score only its
-// place among the values that its limit is offered at. `judge` is curate.whatif.evaluate, line by line.
+// place among the values that its limit is offered at. `judge` is curate.whatif_judge.evaluate, line by line.
 
-const KEPT = 0, REJECTED = 1, JUDGED = 4, UNMEASURED = 8, FIRST = 16, NONE = 255, COPY = 254, CLIP = 253;
+const KEPT = 0, REJECTED = 1, JUDGED = 4, UNMEASURED = 8, FIRST = 16, NONE = 255, CLIP = 254;
+const COPY = { [BYTES]: 253, [CLIPS]: 252, [GEOMETRY]: 251 }; // instead of a rule's number
+const OTHER_RULES = {
+  [CLIP]: "clip_limit", [COPY[BYTES]]: "duplicate_bytes", [COPY[CLIPS]]: "duplicate_geometry_and_clip",
+  [COPY[GEOMETRY]]: "duplicate_geometry",
+};
 const what = data.whatif;
 const ready = unpack();
 const chosen = what.offers.map((offer) => offer.place); // null: no limit
@@ -15,7 +20,11 @@ async function unpack() {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const plane = (i) => bytes.subarray(i * what.count, (i + 1) * what.count);
-  planes = { states: plane(0), fixed: plane(1), offers: what.offers.map((_, i) => plane(2 + i)) };
+  const rest = bytes.slice((2 + what.offers.length) * what.count); // a copy begins where numbers may
+  planes = {
+    states: plane(0), fixed: plane(1), offers: what.offers.map((_, i) => plane(2 + i)),
+    copies: unpackCopies(what.copies, new Int32Array(rest.buffer)),
+  };
   atRest = judge(what.offers.map((offer) => offer.place));
   const kept = tally(atRest).kept;
   if (kept !== data.kept)
@@ -24,10 +33,10 @@ async function unpack() {
   move();
 }
 
-// Verdict and rule of every row with the offers at `places`.
-function judge(places) {
-  const count = what.count, fires = new Uint8Array(count).fill(NONE), verdicts = new Uint8Array(count);
-  for (let rule = what.rules.length - 1; rule >= 0; rule -= 1) {
+// The first rule of a range that rejects each row, with the offers at `places`.
+function firstFiring(places, start, stop) {
+  const count = what.count, fires = new Uint8Array(count).fill(NONE);
+  for (let rule = stop - 1; rule >= start; rule -= 1) {
     const numbers = what.rules[rule].offers;
     if (!numbers.length) {
       for (let row = 0; row < count; row += 1) if (planes.fixed[row] === rule) fires[row] = rule;
@@ -46,6 +55,13 @@ function judge(places) {
       if (broken) fires[row] = rule;
     }
   }
+  return fires;
+}
+
+// Verdict and rule of every row with the offers at `places`.
+function judge(places) {
+  const count = what.count, all = what.rules.length, verdicts = new Uint8Array(count);
+  const fires = firstFiring(places, 0, all - what.images);
   for (let row = 0; row < count; row += 1) {
     const state = planes.states[row];
     verdicts[row] = state & 3;
@@ -53,33 +69,47 @@ function judge(places) {
     else if (state & UNMEASURED) { if (fires[row] !== NONE) verdicts[row] = REJECTED; }
     else fires[row] = NONE;
   }
-  inOrder(verdicts, fires);
-  return { verdicts, rules: fires };
+  const found = { verdicts, rules: fires };
+  inOrder(found, firstFiring(places, all - what.images, all));
+  return found;
 }
 
-function inOrder(verdicts, fires) {
-  const [rows, groups] = what.copies;
-  if (what.clips_max !== null) {
-    const groupOf = new Map(rows.map((row, i) => [row, groups[i]]));
-    const kept = new Set(); // rows of an asset, or groups of rows that are alike
-    for (let row = 0; row < what.count; row += 1) {
-      if (planes.states[row] & FIRST) kept.clear();
-      if (verdicts[row] !== KEPT) continue;
-      if (kept.size >= what.clips_max && planes.states[row] & JUDGED) {
-        verdicts[row] = REJECTED;
-        fires[row] = CLIP;
-      } else kept.add(groupOf.get(row) ?? row);
+// Asset by asset: its clips beyond the number, copies within it, what images reject; then copies of others.
+function inOrder({ verdicts, rules }, late) {
+  const copies = planes.copies, every = new Kept(copies), most = what.clips_max ?? Infinity;
+  const reject = (row, rule) => { verdicts[row] = REJECTED; rules[row] = rule; };
+  let own = null, kept = 0, place = 0, lined = []; // places of rows that may repeat others
+  const gather = () => {
+    every.enter();
+    for (const i of lined) {
+      const row = copies.rows[i], copied = every.judge(i);
+      if (copied) reject(row, COPY[copied]);
+      else if (verdicts[row] === KEPT) every.keep(i);
+    }
+    lined = [];
+    own = null;
+    kept = 0;
+  };
+  for (let row = 0; row < what.count; row += 1) {
+    if (planes.states[row] & FIRST) gather();
+    const shares = copies.rows[place] === row, i = place;
+    if (shares) place += 1;
+    if (kept >= most && planes.states[row] & (JUDGED | UNMEASURED)) reject(row, CLIP);
+    if (verdicts[row] !== KEPT) continue;
+    if (shares) own ??= new Kept(copies);
+    const copied = shares ? own.judge(i) : 0;
+    if (copied) {
+      reject(row, COPY[copied]);
+      lined.push(i);
+    } else if (late[row] !== NONE) reject(row, late[row]);
+    else {
+      kept += 1;
+      if (!shares) continue;
+      own.keep(i);
+      lined.push(i);
     }
   }
-  const taken = new Set();
-  rows.forEach((row, i) => {
-    if (verdicts[row] !== KEPT) return;
-    if (taken.has(groups[i])) {
-      verdicts[row] = REJECTED;
-      fires[row] = COPY;
-    }
-    taken.add(groups[i]);
-  });
+  gather();
 }
 
 function tally(found) {
@@ -92,7 +122,7 @@ function tally(found) {
   return { kept, rules };
 }
 
-const ruleName = (rule) => (rule === COPY ? "copies" : rule === CLIP ? "clip_limit" : what.rules[rule].name);
+const ruleName = (rule) => OTHER_RULES[rule] ?? what.rules[rule].name;
 const count = (value) => value.toLocaleString("en");
 
 // ---- what the page shows of it
@@ -159,8 +189,9 @@ function flips(found, all) {
 }
 
 function settings(prefix) {
+  const named = (setting) => (setting.startsWith("render.") ? setting : prefix + setting);
   return what.offers.flatMap((offer, i) =>
-    (chosen[i] === offer.place ? [] : [`--set ${prefix}${offer.setting}=${chosen[i] === null ? "null" : offer.texts[chosen[i]]}`]));
+    (chosen[i] === offer.place ? [] : [`--set ${named(offer.setting)}=${chosen[i] === null ? "null" : offer.texts[chosen[i]]}`]));
 }
 
 function commands() {
@@ -172,6 +203,9 @@ function commands() {
   byId("if-reset").disabled = !any;
 }
 
+const UNITS = { least_similar: "SSIM", visible_triangles: "triangles" };
+const grouped = (text) => (/^\d{5,}$/.test(text) ? Number(text).toLocaleString("en") : text);
+
 function slider(offer, i) {
   const label = make("label", "slider"), head = make("span"), out = make("output");
   const input = make("input"), off = offer.values.length, breaks = offer.breaks === "lt" ? "at least" : offer.breaks === "gt" ? "at most" : "below";
@@ -181,7 +215,9 @@ function slider(offer, i) {
   input.dataset.setting = offer.setting;
   const say = () => {
     input.value = chosen[i] ?? off;
-    out.textContent = chosen[i] === null ? "none" : offer.texts[chosen[i]];
+    const unit = about[offer.score]?.unit ?? UNITS[offer.score] ?? "", value = chosen[i] === null ? null : offer.texts[chosen[i]];
+    out.textContent = value === null ? "none" : `${grouped(value)} ${unit}`.trimEnd();
+    input.dataset.value = value ?? "";
     input.setAttribute("aria-valuetext", out.textContent);
     label.classList.toggle("moved", chosen[i] !== offer.place);
   };
@@ -204,7 +240,9 @@ function buildCards() {
   const cardOf = (score) => {
     if (!cards.has(score)) {
       const card = make("section", "card");
-      card.append(make("h3", "", score));
+      const unit = about[score]?.unit, title = make("h3", "", score);
+      if (unit) title.append(make("small", "muted", ` ${unit}`));
+      card.append(title);
       if (about[score]?.meaning) card.append(make("p", "muted", about[score].meaning));
       cards.set(score, card);
       byId("cards").append(card);
@@ -227,8 +265,8 @@ function buildCards() {
       const made = histogram(host, entry, fixed);
       for (const offer of offers) offer.plot = made;
       const outside = entry.limits.filter((limit) => limit.value > entry.edges.at(-1) || limit.value < entry.edges[0]);
-      card.append(make("p", "muted", `${count(entry.measured)} measured` +
-        outside.map((limit) => `; limit ${short(limit.value)} lies beyond`).join("")));
+      card.append(make("p", "muted", `${count(entry.measured)} measured${entry.logarithmic ? ", logarithmic steps" : ""}` +
+        outside.map((limit) => `; limit ${grouped(short(limit.value))} lies beyond`).join("")));
     }
     for (const offer of offers) card.append(slider(offer, what.offers.indexOf(offer)));
   }
@@ -243,14 +281,8 @@ byId("if-reset").addEventListener("click", () => {
   });
   move();
 });
-byId("if-copy").addEventListener("click", async () => {
-  let done = "copied";
-  try { await navigator.clipboard.writeText(byId("if-command").textContent); } catch {
-    getSelection().selectAllChildren(byId("if-command"));
-    done = "selected: copy it with Ctrl+C";
-  }
-  byId("if-said").textContent = done;
-});
+byId("if-copy").addEventListener("click", () =>
+  copy(byId("if-command").textContent, byId("if-command"), byId("if-said")));
 buildCards();
 commands();
 ready.catch((error) => { byId("if-listed").textContent = `What-if is not available here: ${error}`; });

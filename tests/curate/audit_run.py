@@ -133,6 +133,9 @@ def _kept(place: int, entry: index.IndexEntry) -> dict[str, Any]:
         warnings=json.dumps(warnings if place % 4 == 0 else []),
         render_s=2.9,
         encode_s=0.21,
+        activity_curve=[0.5, 2.0, 0.25, 0.25, 0.5] if place % 3 else None,
+        reproduce=f"orbit4d render one '/in/{entry.uid}.glb' --clip {entry.clip_index} --root /in",
+        **dict.fromkeys(ledger.QA, 0.0) | {"blank_images": 0.01 * (place % 5)},
         **_scores(place),
     )
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -109,6 +110,22 @@ def test_a_rejection_says_what_was_measured_and_what_the_limit_was(undisturbed: 
     assert row["value"] > row["limit"] == 4.0
     assert row["unit"] == "asset sizes"
     assert row["drift"] > 60
+
+
+def test_every_row_has_a_command_that_does_it_again(undisturbed: Path, tmp_path: Path) -> None:
+    rows = {row["rule"]: row for row in reversed(ledger.load(undisturbed))}
+    for rule, row in rows.items():
+        words = shlex.split(row["reproduce"])
+        done = subprocess.run(
+            [sys.executable, "-m", *words, "--out", str(tmp_path / f"of {rule}")],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+        assert done.returncode == (1 if row["verdict"] == "failed" else 0), done.stderr
+        assert done.stdout.startswith(row["verdict"])
+        assert rule in done.stdout
+    kept = rows[""]["sample_key"]
+    assert samples(tmp_path / "of ") == {kept: samples(undisturbed)[kept]}  # to the byte
 
 
 def test_samples_name_clip_window_and_the_times_of_their_images(undisturbed: Path) -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from curate.detail import describe
+from curate.detail import activity_curve, describe
 
 TIMES = np.linspace(0.0, 2.0, 21)
 BOX = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.3, 0.3) for z in (-0.1, 0.1)])
@@ -84,3 +84,16 @@ def test_a_point_has_no_scores_and_nothing_finite_is_asked() -> None:
     assert (found.scale_change, found.moved_max, found.loop_gap) == (1, 0, 0)
     with pytest.raises(ValueError, match="finite"):
         describe(still() * np.nan, TIMES, ends(still()))
+
+
+def test_the_curve_shows_when_it_moves_and_its_mean_is_the_activity() -> None:
+    times_s = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
+    cube = np.array([[x, y, z] for x in (0, 2) for y in (0, 2) for z in (0, 2)], float)
+    points = cube + np.array([0, 0, 1, 1, 2.5])[:, None, None] * [1, 0, 0]
+    curve = activity_curve(points, times_s)
+    assert curve == pytest.approx([0, 1, 0, 1.5])  # sizes of 2, steps of half a second
+    assert np.mean(curve) == pytest.approx(
+        describe(points, times_s, points[[0, -1]]).activity_per_s
+    )
+    assert activity_curve(points[:, :1] * 0, times_s) == []
+    assert activity_curve(points, times_s * 0) == [0, 0, 0, 0]

@@ -24,7 +24,7 @@ def ask(run: Path, number: int) -> list[dict[str, Any]]:
 
 
 def test_every_column_stands_there_with_its_type_and_a_meaning() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\w+(?:<[\w: ]+>)?) \| (.+) \|$", TEXT, re.MULTILINE)
     assert [(name, kind) for name, kind, _ in rows] == [
         (field.name, str(field.type)) for field in ledger.SCHEMA
     ]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from curate import ledger, whatif
+from curate import ledger, whatif, whatif_judge
 from curate.cli_ledger import app
 from curate.config import CurateConfig
 from curate.replay import facts_of, replay
@@ -68,7 +68,7 @@ def test_a_copy_does_not_use_up_the_clip_limit() -> None:
     config = CurateConfig.load(None, ["clips.per_asset_max=2"])
     assert judge(rows, "clips.per_asset_max=2") == [kept, copy, kept, limit, limit]
     prepared = whatif.prepare(pa.Table.from_pylist(rows, schema=ledger.SCHEMA), config)
-    found = whatif.evaluate(prepared, {})
+    found = whatif_judge.evaluate(prepared, {})
     assert (found.verdicts == whatif.KEPT).tolist() == [True, False, True, False, False]
 
 

@@ -108,7 +108,7 @@ def test_sorting_puts_unmeasured_rows_last(page: Any) -> None:
 
 def test_details_show_error_log_and_ledger_row(page: Any) -> None:
     page.select_option("#rule", "crashed")
-    button = page.locator("#body button")
+    button = page.locator("#body tr.row button")
     button.focus()
     page.keyboard.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"

@@ -14,6 +14,7 @@ from curate.cli_ledger import app
 from curate.config import CurateConfig
 from curate.replay import replay
 from curate.report import write_comparison, write_report
+from render.qa import QaConfig
 from tests.curate.audit_run import make_audit_run
 from tests.curate.browsing import open_page
 
@@ -24,7 +25,8 @@ _MOVE = "(input, place) => { input.value = place; input.dispatchEvent(new Event(
 # how DuckDB says the default rules over scores that the made-up rows have
 _KEPT = """
 SELECT count(*) FROM ledger
-WHERE clip_index >= 0 AND verdict <> 'failed' AND rule <> 'no_animation' AND motion IS NOT NULL
+WHERE coalesce(blank_images, 0) <= {blank}
+  AND clip_index >= 0 AND verdict <> 'failed' AND rule <> 'no_animation' AND motion IS NOT NULL
   AND duration_s >= {duration} AND reach <= 4 AND margin_px >= {margin}
   AND NOT (step >= 0.5 AND step_share >= 0.6)
   AND NOT (motion < {motion} AND moved_most < {moved_most} AND drift < 0.05)
@@ -63,28 +65,36 @@ def move(page: Any, setting: str, place: int) -> float:
     slider = page.locator(f"[data-setting='{setting}']")
     slider.evaluate(_MOVE, place)
     settle(page)
-    return float(slider.get_attribute("aria-valuetext"))
+    return float(slider.get_attribute("data-value"))
 
 
 def test_sliders_count_what_duckdb_and_a_replay_count(page: Any, run: Path) -> None:
     settle(page)
     rows = ledger.load(run)
-    limits = {"duration": 0.1, "margin": 0.0, "motion": 0.01, "moved_most": 0.1}
+    limits = {"duration": 0.1, "margin": 0.0, "motion": 0.01, "moved_most": 0.1, "blank": 0.5}
     names = {"motion": "motion.min", "moved_most": "motion.moved_most_min"}
     names |= {"margin": "boundary.margin_min_px", "duration": "clips.duration_min_s"}
+    names |= {"blank": "render.qa.empty_share_max"}
     (at_rest,) = sql.ask(run, _KEPT.format(**limits)).rows[0]
     assert number(page, "#if-kept") == number(page, "#if-was") == at_rest
     kept = sum(row["verdict"] == "kept" for row in rows)
     assert kept != at_rest  # the made-up rows were rejected by other limits, and the page says so
     assert f"The ledger keeps {kept}. " in page.inner_text("#if-note")
     seen = {at_rest}
-    for name, place in (("motion", 12), ("moved_most", 9), ("margin", 8), ("duration", 2)):
+    for name, place in (
+        ("motion", 12),
+        ("moved_most", 9),
+        ("blank", 2),
+        ("margin", 8),
+        ("duration", 2),
+    ):
         last = int(page.get_attribute(f"[data-setting='{names[name]}']", "max"))
         limits[name] = move(page, names[name], min(place, last))
         (expected,) = sql.ask(run, _KEPT.format(**limits)).rows[0]
         assert number(page, "#if-kept") == expected
-        settings = [f"{names[key]}={value}" for key, value in limits.items()]
-        judged = replay(rows, CurateConfig.load(None, settings)).rows
+        settings = [f"{names[key]}={limits[key]}" for key in limits.keys() - {"blank"}]
+        images = QaConfig(empty_share_max=limits["blank"])
+        judged = replay(rows, CurateConfig.load(None, settings), images).rows
         assert sum(row["verdict"] == "kept" for row in judged) == expected
         for line in page.locator("#if-rules tr").all():
             count = sum(row["rule"] == line.get_attribute("data-rule") for row in judged)
@@ -190,13 +200,34 @@ def test_a_clip_shows_pictures_cameras_activity_and_how_to_render_it(page: Any) 
     ring = detail.locator(".rings svg[aria-label*='orbit']")
     assert ring.locator(".camera").count() == 6
     assert "6 places" in ring.get_attribute("aria-label")
-    activity = detail.locator(".plot[aria-label^='Activity over time']")
+    activity = detail.locator(".plot[aria-label^='Activity over time, mean speed']")
     activity.scroll_into_view_if_needed()
     activity.locator("canvas").wait_for()
     text = detail.inner_text()
-    assert "orbit4d render one animals/blob00.glb --clip 1" in text
+    assert "asset sizes per second: mean 0.700, most 2.00 at 0.500 s of the clip" in text
+    assert "orbit4d render one '/in/blob00.glb' --clip 1 --root /in" in text
     for said in ("ab" * 32, "0123456789abcdef", "Quaternius", "4 (leaves_frame)"):
         assert said in text
+
+
+def test_the_command_is_copied_as_it_is_and_older_ledgers_are_told_apart(page: Any) -> None:
+    page.fill("#search", "blob00-000")
+    page.wait_for_function("() => document.querySelectorAll('#body tr.row').length === 1")
+    page.evaluate("navigator.clipboard.writeText = async text => { window.copied = text; }")
+    page.evaluate("found[0][place.reproduce] = 'orbit4d \u202e one'")
+    page.click("#body tr.row button")
+    detail = page.locator("#body tr.detail")
+    assert detail.locator(".plot[aria-label*='change of the front view']").count() == 1
+    assert "speeds were not stored" in detail.inner_text()
+    assert "orbit4d \\u202e one" in detail.inner_text()  # what is seen tells of what hides
+    detail.get_by_text("Copy the command").click()
+    assert page.evaluate("window.copied") == "orbit4d \u202e one"
+    page.click("#body tr.row button")
+    page.evaluate("found[0][place.reproduce] = ''")
+    page.click("#body tr.row button")
+    assert (
+        "orbit4d render one INPUT/animals/blob00.glb --root INPUT --clip 0" in detail.inner_text()
+    )
 
 
 def test_sql_inside_the_page_answers_like_the_ledger(page: Any, run: Path) -> None:

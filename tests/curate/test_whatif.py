@@ -9,17 +9,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate import ledger, rules, whatif
+from curate import duplicates, ledger, rules, whatif, whatif_judge
 from curate.config import CurateConfig
 from curate.replay import replay
+from render import qa
+from shards.likeness import Sketch
 from shards.seeding import rng_for
 from tests.curate.test_replay import row as scored
 
 _TEXTS = {
-    "rule": ["", "", "too_still", "touches_border", "no_size", "crashed", "duplicate_bytes"],
+    "rule": ["", "", "too_still", "touches_border", "no_size", "crashed", "qa_magenta", "qa_flat"],
     "licence": ["CC0-1.0", "CC-BY-NC-4.0", "", None],
     "tags": ["", "nsfw;robot", None],
     "content": ["", "aa", "bb", None],
+    "look": ["gltf:a", "gltf:a", "gltf:b", "blend:a", None],
 }
 _COUNTS = ("vertices", "triangles", "missing_textures", "parts", "border_frames")
 _TRACKS = ("geometry_tracks", "camera_tracks")
@@ -38,10 +41,23 @@ def rows(count: int, seed: int) -> list[dict[str, Any]]:
         if row["verdict"] != "rejected":
             row["rule"] = "" if row["verdict"] == "kept" else "crashed"
         odd = rng.random() < 0.3
-        for name in {*ledger.SCORES, "duration_s", "vertices", "triangles"}:
+        for name in {*ledger.SCORES, *ledger.QA, "duration_s", "vertices", "triangles"}:
             row[name] = _value(rng, name, odd)
+        if row["rule"] in qa.LIMITS:
+            row["value"] = [None, row[row["rule"]], 0.9][rng.integers(3)]
+        row["clip_sketch"] = chained(rng)
+        row["geometry"] = Sketch(12, np.full(14, number // 3 % 4 / 10)).encode()
         found.append(row)
     return found
+
+
+def chained(rng: np.random.Generator) -> str | None:
+    """Draw a motion from a chain: each like the next, and few like the one after that."""
+    if rng.random() < 0.05:
+        return None
+    values = np.linspace(0.1, 0.4, 16)
+    values[rng.integers(0, 16)] += 7e-4 * rng.integers(0, 6)  # tolerance: 1e-3
+    return Sketch(rng.choice([8, 8, 8, 24]).item(), values).encode()
 
 
 def _value(rng: np.random.Generator, name: str, odd: bool) -> Any:
@@ -63,6 +79,8 @@ def _value(rng: np.random.Generator, name: str, odd: bool) -> Any:
 
 CONFIGS = (
     [],
+    ["duplicates.reject=geometry"],
+    ["duplicates.reject=bytes", "clips.per_asset_max=2"],
     ["pixels.enabled=true"],
     ["rules=diffusion4d"],
     ["clips.per_asset_max=2", "duplicates.reject=nothing"],
@@ -76,9 +94,21 @@ def verdicts(found: Any) -> list[tuple[str, str]]:
     return [(row["verdict"], row["rule"] or "") for row in found.rows]
 
 
-def said(prepared: whatif.WhatIf, outcome: whatif.Outcome, old: list[dict[str, Any]]) -> list[Any]:
+def replayed(old: list[dict[str, Any]], settings: list[str]) -> list[tuple[str, str]]:
+    """Replay by settings as the page writes them."""
+    prefix = "render.qa."
+    of_images = [said.removeprefix(prefix) for said in settings if said.startswith(prefix)]
+    of_rules = [said for said in settings if not said.startswith(prefix)]
+    config = CurateConfig.load(None, of_rules)
+    return verdicts(replay(old, config, qa.QaConfig.load(None, of_images)))
+
+
+def said(
+    prepared: whatif.WhatIf, outcome: whatif_judge.Outcome, old: list[dict[str, Any]]
+) -> list[Any]:
     names = {place: name for place, (name, _) in enumerate(prepared.rules)}
-    names |= {whatif.COPY_RULE: "duplicate_bytes", whatif.CLIP_RULE: "clip_limit"}
+    names |= {n: duplicates.RULES[level - 1] for level, n in whatif_judge.COPY_RULES.items()}
+    names |= {whatif_judge.CLIP_RULE: "clip_limit"}
     words = ("kept", "rejected", "failed")
     answer: list[Any] = []
     for row, verdict, rule in zip(old, outcome.verdicts, outcome.rules, strict=True):
@@ -94,7 +124,7 @@ def test_every_offered_value_decides_as_a_replay_does(settings: list[str]) -> No
     config = CurateConfig.load(None, settings)
     prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), config)
     assert prepared.offers
-    at_rest = said(prepared, whatif.evaluate(prepared, {}), old)
+    at_rest = said(prepared, whatif_judge.evaluate(prepared, {}), old)
     assert at_rest == verdicts(replay(old, config))
     moved = 0
     for number, offer in enumerate(prepared.offers):
@@ -104,14 +134,13 @@ def test_every_offered_value_decides_as_a_replay_does(settings: list[str]) -> No
         )
         for place in {0, len(offer.values) // 3, len(offer.values) - 1}:
             setting = f"{offer.limit.setting}={offer.texts[place]}"
-            other = CurateConfig.load(None, [*settings, setting])
-            found = said(prepared, whatif.evaluate(prepared, {number: place}), old)
-            assert found == verdicts(replay(old, other)), setting
+            found = said(prepared, whatif_judge.evaluate(prepared, {number: place}), old)
+            assert found == replayed(old, [*settings, setting]), setting
             moved += found != at_rest
         if offer.optional:
-            other = CurateConfig.load(None, [*settings, f"{offer.limit.setting}=null"])
-            found = said(prepared, whatif.evaluate(prepared, {number: None}), old)
-            assert found == verdicts(replay(old, other)), offer.limit.setting
+            found = said(prepared, whatif_judge.evaluate(prepared, {number: None}), old)
+            setting = f"{offer.limit.setting}=null"
+            assert found == replayed(old, [*settings, setting]), setting
     assert moved > len(prepared.offers) / 2
 
 
@@ -125,8 +154,8 @@ def test_several_limits_move_together() -> None:
             f"{prepared.offers[n].limit.setting}={prepared.offers[n].texts[place]}"
             for n, place in places.items()
         ]
-        expected = verdicts(replay(old, CurateConfig.load(None, settings)))
-        assert said(prepared, whatif.evaluate(prepared, places), old) == expected
+        expected = replayed(old, settings)
+        assert said(prepared, whatif_judge.evaluate(prepared, places), old) == expected
 
 
 @pytest.mark.parametrize(
@@ -146,7 +175,7 @@ def test_copies_go_where_a_replay_drops_them(settings: list[str], kept: int) -> 
     ]
     config = CurateConfig.load(None, settings)
     prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), config)
-    found = said(prepared, whatif.evaluate(prepared, {}), old)
+    found = said(prepared, whatif_judge.evaluate(prepared, {}), old)
     assert found == verdicts(replay(old, config))
     assert found.count(("kept", "")) == kept
 
@@ -157,21 +186,98 @@ def test_the_next_copy_is_kept_where_the_first_is_not() -> None:
     ]
     config = CurateConfig.load(None, ["boundary.margin_min_px=5"])
     prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), config)
-    found = said(prepared, whatif.evaluate(prepared, {}), old)
+    found = said(prepared, whatif_judge.evaluate(prepared, {}), old)
     assert found == verdicts(replay(old, config)) == [("rejected", "touches_border"), ("kept", "")]
+
+
+CHAIN: dict[str, Any] = {"geometry": Sketch(12, np.linspace(0.1, 1, 14)).encode()}
+
+
+def chain(margins: list[float], links: list[int]) -> list[dict[str, Any]]:
+    """Make an asset per link: as many tolerances along the chain, with a margin to the border."""
+    return [
+        scored(
+            uid=f"u{place}", path=f"u{place}", look="gltf:a", margin_px=margin, **CHAIN,
+            clip_sketch=Sketch(8, np.linspace(0.1, 0.4, 16) + 8e-4 * link).encode(),
+        )
+        for place, (margin, link) in enumerate(zip(margins, links, strict=True))
+    ]  # fmt: skip
+
+
+KEPT, COPY, OUT = (
+    ("kept", ""),
+    ("rejected", "duplicate_geometry_and_clip"),
+    ("rejected", "touches_border"),
+)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (0, [KEPT, COPY, KEPT]),  # the third is like the second alone, which is not kept
+        (2, [OUT, KEPT, COPY]),
+        (4, [OUT, OUT, KEPT]),
+    ],
+)
+def test_a_chain_of_near_copies_is_judged_as_a_replay_does(
+    limit: int, expected: list[tuple[str, str]]
+) -> None:
+    old = chain([1.0, 3.0, 9.0], [0, 1, 2])
+    prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), CurateConfig())
+    (number,) = (
+        n
+        for n, offer in enumerate(prepared.offers)
+        if offer.limit.setting == "boundary.margin_min_px"
+    )
+    values = prepared.offers[number].values
+    place = next(place for place, value in enumerate(values) if value >= limit)
+    found = said(prepared, whatif_judge.evaluate(prepared, {number: place}), old)
+    assert found == expected
+    assert found == replayed(old, [f"boundary.margin_min_px={values[place]}"])
+
+
+def test_a_clip_that_its_own_asset_repeats_stays_out_though_no_other_does() -> None:
+    """As in a build: its worker drops it before anyone knows that the first is a copy, too."""
+    old = chain([5.0, 5.0, 5.0], [0, 1, 2])
+    old[1] |= {"uid": "b", "clip_index": 0}
+    old[2] |= {"uid": "b", "clip_index": 1, "path": "u1"}
+    prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), CurateConfig())
+    found = said(prepared, whatif_judge.evaluate(prepared, {}), old)
+    assert found == replayed(old, []) == [KEPT, COPY, COPY]
+
+
+def test_what_was_rendered_is_judged_by_what_was_measured() -> None:
+    old = [
+        scored(0, qa_magenta=0.2),
+        scored(1, "rejected", "qa_magenta", qa_magenta=0.3, value=0.3000001),
+        scored(2, "rejected", "qa_magenta"),  # of before its value was stored
+        scored(3, "rejected", "clip_limit"),  # never rendered
+    ]
+    prepared = whatif.prepare(pa.Table.from_pylist(old, schema=ledger.SCHEMA), CurateConfig())
+    (number,) = (n for n, offer in enumerate(prepared.offers) if offer.limit.score == "qa_magenta")
+    offer, out = prepared.offers[number], ("rejected", "qa_magenta")
+    for value, expected in ((0.3, [KEPT, out, out, KEPT]), (0.0, [out, out, out, KEPT])):
+        place = offer.values.index(value)
+        found = said(prepared, whatif_judge.evaluate(prepared, {number: place}), old)
+        assert found == expected == replayed(old, [f"{offer.limit.setting}={offer.texts[place]}"])
+    places = {number: len(offer.values) - 1}
+    found = said(prepared, whatif_judge.evaluate(prepared, places), old)
+    assert found == [KEPT, KEPT, out, KEPT] == replayed(old, ["render.qa.magenta_share_max=1"])
 
 
 def test_every_rule_is_offered_or_has_no_number() -> None:
     names = {rule.__name__ for rule in rules.RULES}
     assert names == whatif.LIMITS.keys() | whatif._FIXED.keys()
-    for limits in whatif.LIMITS.values():
+    assert tuple(whatif.IMAGE_LIMITS) == ledger.QA
+    settings = whatif.Settings(CurateConfig(), qa.QaConfig())
+    for limits in (*whatif.LIMITS.values(), *whatif.IMAGE_LIMITS.values()):
         for limit in limits:
-            section, name = limit.setting.split(".")
-            assert name in type(getattr(CurateConfig(), section)).model_fields
+            section, name = settings.section(limit)
+            assert name in type(section).model_fields
 
 
 def test_an_empty_ledger_has_nothing_to_move(tmp_path: Path) -> None:
     prepared = whatif.prepare(ledger.SCHEMA.empty_table(), CurateConfig())
     assert prepared.offers == []
-    assert len(whatif.evaluate(prepared, {}).verdicts) == 0
+    assert len(whatif_judge.evaluate(prepared, {}).verdicts) == 0
     assert dataclasses.asdict(prepared)["clips_max"] is None

@@ -8,6 +8,7 @@ import pytest
 
 from render.paths import SequenceConfig, Views, views
 from render.qa import (
+    LIMITS,
     Evidence,
     Finding,
     QaConfig,
@@ -220,3 +221,15 @@ def test_the_projected_box_is_that_of_all_points() -> None:
     np.testing.assert_allclose(box, [*pixels.min(axis=0), *pixels.max(axis=0)], atol=1e-3)
     assert np.isnan(projected_box(points * 40, k, pose)).all()
     assert np.isnan(projected_box(points[:0], k, pose)).all()
+
+
+def test_every_check_is_listed_with_its_setting_and_unit() -> None:
+    config = QaConfig()
+    found = findings(sound(), layout(), EVIDENCE, config, follows=False)
+    assert [one.rule for one in found] == list(LIMITS)
+    for place, (one, (setting, unit)) in enumerate(zip(found, LIMITS.values(), strict=True)):
+        assert one.unit == unit
+        other = QaConfig.model_validate({setting: place % 2})
+        again = findings(sound(), layout(), EVIDENCE, other, follows=False)
+        assert again[place].limit == place % 2
+        assert getattr(config, setting) == one.limit
