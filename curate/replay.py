@@ -4,6 +4,7 @@ Scores are kept for every clip that was measured, whatever its verdict, so limit
 ledger in seconds. What was never measured cannot be judged anew and keeps its word.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -80,9 +81,10 @@ def _by_a_worker(asset: list[Row], config: CurateConfig, images: QaConfig) -> li
 
 
 def image_value(row: Mapping[str, Any], rule: str) -> float | None:
-    """Return what a check of images measured; unrounded where it decided."""
+    """Return what a check of images measured, unrounded where it decided; None for nothing."""
     decided = row["rule"] == rule and row["value"] is not None
-    return row["value"] if decided else row.get(rule)
+    value = row["value"] if decided else row.get(rule)
+    return None if value is None or math.isnan(value) else value
 
 
 def image_fault(row: Mapping[str, Any], images: QaConfig) -> Decision | None:

@@ -12,10 +12,12 @@ from curate.config import BuildConfig
 from curate.whatif import IMAGE_LIMITS, LIMITS, Settings
 
 BINS = 40
-_LOGARITHMIC = 30.0  # upper end over median, beyond which equal steps would show one bar
+_LOGARITHMIC = 30.0  # upper end over lower quartile, beyond which equal steps show few bars
 _COUNTS = ("qa_not_finite", "qa_texture", "qa_border")  # stored as floats
+_WHOLE_BINS = 10  # fewer would be slabs
 _LENGTHS_S = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0, float("inf"))
 _LOGS_MAX = 3  # per cause
+_PASSES = {"lt": "≥", "gt": "≤", "ge": "<"}
 _EXTRA = ("duration_s", "vertices", "triangles")  # bounded by rules, though no scores
 
 
@@ -52,7 +54,7 @@ def histograms(table: pa.Table, config: BuildConfig) -> list[dict[str, Any]]:
                 "score": name,
                 "edges": [float(f"{edge:.5g}") for edge in edges],
                 "measured": int(finite.sum()),
-                "logarithmic": bool(np.ptp(np.diff(edges)[1:]) > 1e-6 * np.ptp(edges)),
+                "logarithmic": bool(edges[-1] - edges[-2] > 1.001 * (edges[2] - edges[1])),
                 "limits": limits.get(name, []),
                 **counts,
             }
@@ -65,20 +67,24 @@ def _edges(values: np.ndarray, limits: Iterable[float], *, whole: bool) -> np.nd
 
     Counts get bins of whole numbers.
     """
-    low, middle, high = np.quantile(values, [0.005, 0.5, 0.995])
+    low, high = np.quantile(values, [0.005, 0.995])
     near = [limit for limit in limits if limit <= 4 * max(high, 1e-9)]
     low, high = min([low, *near]), max([high, *near])
     if high <= low:
         low, high = (0.0, 2 * high or 1.0) if low >= 0 else (2 * low, 0.0)
-    if whole and high - low <= 4 * BINS:
-        low, high = np.floor(low), np.floor(high) + 1
-        step = max(int(np.ceil((high - low) / BINS)), 1)
-        return low + step * np.arange(int(np.ceil((high - low) / step)) + 1)
     positive = values[values > 0]
-    if low >= 0 and len(positive) and high > _LOGARITHMIC * max(middle, 1e-12):
+    if whole and np.ptp([*values, low, high]) <= 4 * BINS:
+        return _whole_edges(min(low, values.min()), max(high, values.max()))
+    if low >= 0 and len(positive) and high > _LOGARITHMIC * float(np.quantile(positive, 0.25)):
         smallest = max(float(np.quantile(positive, 0.01)), high * 1e-6)
         return np.concatenate([[min(low, 0.0)], np.geomspace(min(smallest, high / 2), high, BINS)])
-    return np.linspace(low, high, BINS + 1)
+    return _whole_edges(low, high) if whole else np.linspace(low, high, BINS + 1)
+
+
+def _whole_edges(low: float, high: float) -> np.ndarray:
+    low, high = np.floor(low), np.floor(high) + 1
+    step = max(int(np.ceil((high - low) / BINS)), 1)
+    return low + step * np.arange(max(int(np.ceil((high - low) / step)), _WHOLE_BINS) + 1)
 
 
 def _limits(config: BuildConfig) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +96,8 @@ def _limits(config: BuildConfig) -> dict[str, list[dict[str, Any]]]:
             value = settings.value(limit)
             for score in shown.get(limit.score, (limit.score,)):
                 if value is not None:
-                    entry = {"rule": rule, "value": float(value), "setting": limit.setting}
+                    entry: dict[str, Any] = {"rule": rule, "value": float(value)}
+                    entry |= {"setting": limit.setting, "passes": _PASSES[limit.breaks]}
                     found.setdefault(score, []).append(entry)
     return found
 

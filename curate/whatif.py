@@ -194,6 +194,7 @@ class _Scores:
             decided, unrounded = self._column("value")
             decided &= np.array([rule == name for rule in self.texts("rule")], bool)
             values, measured = np.where(decided, unrounded, values), measured | decided
+            measured = measured & ~np.isnan(values)
         for names in (_MOTION, _DETAIL):
             if name in names:
                 measured = self.measured(names)

@@ -102,8 +102,8 @@ function scoresOf(row) {
     const line = make("tr"), name = make("th", "", column.name);
     name.scope = "row";
     if (column.meaning) name.title = column.meaning;
-    const bounds = (limits.get(column.name) ?? []).map((limit) => `${short(limit.value)} (${limit.rule})`);
-    line.append(name, make("td", "num", `${show(value)} ${column.unit}`), make("td", "num", bounds.join(", ") || "–"));
+    const bounds = (limits.get(column.name) ?? []).map((limit) => `${limit.passes} ${short(limit.value)} (${limit.rule})`);
+    line.append(name, make("td", "num", `${whole(number(value))} ${column.unit}`), make("td", "num", bounds.join(", ") || "–"));
     body.append(line);
   }
   const top = make("thead");

@@ -107,7 +107,7 @@ function histogram(host, entry, lines) {
 // Labels with as many digits as it takes to tell them apart.
 function apart(values) {
   const step = Math.min(...values.slice(1).map((value, i) => value - values[i]));
-  const texts = values.map(show);
+  const texts = values.map(whole);
   if (new Set(texts).size === values.length || !(step > 0)) return texts;
   return values.map((value) => value.toFixed(Math.min(Math.max(Math.ceil(-Math.log10(step)) + 1, 0), 8)).replace("-", "−"));
 }

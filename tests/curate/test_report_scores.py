@@ -37,6 +37,15 @@ def test_histograms_hold_every_measured_row_once(audit_table: pa.Table) -> None:
         assert np.all(np.diff(entry["edges"]) > 0), score
 
 
+def test_counts_have_bins_of_whole_numbers_from_nought_on() -> None:
+    rows = [{"uid": "a", "verdict": "kept", "parts": n, "qa_border": 0.0} for n in (1, 1, 3, 9)]
+    found = {entry["score"]: entry for entry in report_scores.histograms(table(rows), CONFIG)}
+    assert found["parts"]["edges"] == list(range(1, 12))
+    assert found["parts"]["kept"] == [2, 0, 1, 0, 0, 0, 0, 0, 1, 0]
+    assert found["qa_border"]["edges"] == list(range(11))
+    assert not found["parts"]["logarithmic"]
+
+
 @pytest.mark.parametrize(
     "values", [[1.0], [0.0, 0.0], [-3.0, 5.0, np.nan], [1e-9, 1e-3, 1e6], [np.inf, 2.0, 1e300]]
 )
@@ -51,7 +60,9 @@ def test_limits_stand_beside_their_scores(audit_table: pa.Table) -> None:
     config = BuildConfig.load(None, ["curate.motion.min=0.02"])
     found = {entry["score"]: entry for entry in report_scores.histograms(audit_table, config)}
     (limit,) = found["motion"]["limits"]
-    assert limit == {"rule": "too_still", "value": 0.02, "setting": "motion.min"}
+    assert limit == {
+        "rule": "too_still", "value": 0.02, "setting": "motion.min", "passes": "≥",
+    }  # fmt: skip
     assert found["rotation_deg"]["limits"] == []
     names = {name for name, limits in report_scores._limits(CONFIG).items() if limits}
     assert set(ledger.QA) <= names
