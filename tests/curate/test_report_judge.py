@@ -53,7 +53,7 @@ def test_the_script_says_what_python_says(
             assert fired == expected.rules.tolist()
             counts.add(verdicts.count(whatif.KEPT))
     assert noise == []
-    assert len(counts) > 3
+    assert len(counts) >= 3
 
 
 def test_bytes_are_as_many_as_rows_and_numbers_need() -> None:
