@@ -148,6 +148,7 @@ def write_comparison(run_a: Path, run_b: Path) -> Path:
             a=run_a.resolve().name,
             b=run_b.resolve().name,
             found=found,
+            units={column.name: column.unit for column in report_payload.columns()},
             style=Markup("\n".join(_template(name) for name in _STYLES[1:])),
         )
     )
