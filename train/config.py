@@ -27,6 +27,11 @@ class VideoUNetConfig(Config):
         default=128, ge=8, description="width of the reference image's tokens; none: no image"
     )
     static: bool = Field(default=False, description="is given the frozen orbit (static 3D)")
+    static_skip: bool = Field(
+        default=False,
+        description="the frozen orbit, scaled by the embedding, is added to the output: a small "
+        "model need not learn to copy",
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="in residual and temporal blocks")
     scale_shift: bool = Field(
         default=False, description="embeddings scale and shift; as published they are added"
@@ -48,6 +53,8 @@ class VideoUNetConfig(Config):
             uneven = [width for width in self.channels if width % unit]
             if uneven:
                 raise ValueError(f"channels {uneven} are no multiples of {name} {unit}")
+        if self.static_skip and not self.static:
+            raise ValueError("static_skip without static: there is no frozen orbit to add")
         if self.text is None and self.image is None:
             raise ValueError("text and image are both none; the model needs one to attend to")
         return self

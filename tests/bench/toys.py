@@ -34,6 +34,7 @@ RENDER = (
 # ``tiny`` with twice the channels, given static 3D; m is about 1 where toys move
 MODEL = (
     "model.static=true",
+    "model.static_skip=true",
     "model.channels=[64,128]",
     "data.frames=12",
     "data.motion_scale=200",

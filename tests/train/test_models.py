@@ -13,8 +13,10 @@ from train.models.build import build_model
 from train.models.video_unet import VideoUNet
 
 ALL = MODEL.model_copy(update={"text": 12, "static": True})
+SKIP = MODEL.model_copy(update={"static": True, "static_skip": True, "patch": 2})
 MODELS = [
     ALL,
+    SKIP,
     MODEL.model_copy(
         update={
             "patch": 2,
@@ -150,6 +152,20 @@ def test_without_a_frozen_orbit_the_model_answers_as_if_it_were_dropped() -> Non
         model(batch.orbit, STEP, replace(given, static=None)),
         model(batch.orbit, STEP, given.without("static")),
     )
+
+
+def test_a_skip_adds_the_frozen_orbit_where_it_is_kept() -> None:
+    model, batch = build_model(SKIP, 0), random_batch()
+    given = all_kept(batch)
+    assert model(batch.orbit, STEP, given).eq(0).all()  # it starts at zero, as all outputs do
+    assert given.static is not None
+    with torch.no_grad():
+        bias = model.get_parameter("static_skip.bias")
+        bias[:3], bias[3:] = 2.0, -0.5
+    made = model(batch.orbit, STEP, given)
+    torch.testing.assert_close(made, 2 * given.static - 0.5)
+    for none in (given.without("static"), replace(given, static=None)):
+        assert model(batch.orbit, STEP, none).eq(0).all()
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:

@@ -9,7 +9,8 @@ from the text-to-video model:
 - motion magnitude m: by two layers, likewise (Diffusion4D, section 3.3);
 - image: by cross-attention to its tokens, by channel concatenation with every frame, and as a whole
   in the embedding;
-- static: the frozen orbit, by channel concatenation with the frame of the same camera.
+- static: the frozen orbit, by channel concatenation with the frame of the same camera; with
+  ``static_skip`` it is also added to the output, each channel scaled and shifted by the embedding.
 
 Concatenated channels have convolutions of their own into the first layer, which is the same
 function; the reference image's then runs once per clip.
@@ -102,6 +103,8 @@ class VideoUNet(nn.Module):
             self.conv_in_image = _beside(inside, config)
         if config.static:
             self.conv_in_static = _beside(inside, config)
+        if config.static_skip:
+            self.static_skip = zeroed(nn.Linear(embedding, 2 * config.space_channels))
         channels_last(self)
 
     def embed(
@@ -140,7 +143,12 @@ class VideoUNet(nn.Module):
         embedding = functional.silu(self.embed(step, given, whole)).flatten(0, 1)
         x = self._body(x, Context(t, embedding, text, tokens, kept))
         x = self.conv_out(functional.silu(self.conv_norm_out(x)))
-        return functional.pixel_shuffle(x, self.config.patch).unflatten(0, (b, t)).float()
+        x = functional.pixel_shuffle(x, self.config.patch).unflatten(0, (b, t)).float()
+        if self.config.static_skip and given.static is not None:
+            scale, shift = self.static_skip(embedding).float().unflatten(0, (b, t)).chunk(2, dim=-1)
+            still = given.static * scale[..., None, None] + shift[..., None, None]
+            x = x + still * given.kept("static")[:, None, None, None, None]
+        return x
 
     def _folded(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "f d i j"]:
         x = functional.pixel_unshuffle(clips.flatten(0, 1), self.config.patch)
