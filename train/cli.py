@@ -4,7 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,6 +22,9 @@ from shards.errors import Orbit4dError
 from train.presets import preset
 from train.report import StepReport
 from train.run import Plan, plan_fit
+
+if TYPE_CHECKING:
+    from train.loop import FitResult
 
 _LINE_EVERY_S = 15.0
 
@@ -50,9 +53,15 @@ def fit_command(
     follow: Annotated[
         bool, typer.Option("--follow", help="RUN is still being built: new shards join each epoch.")
     ] = False,
+    ray_workers: Annotated[
+        int, typer.Option("--ray-workers", min=0, help="Start so many ranks on the Ray cluster.")
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings and plan.")] = False,
 ) -> None:
     """Train a model, or go on where an earlier call of the same command stopped.
+
+    On several GPUs: torchrun --nproc-per-node 8 -m orbit4d train fit ..., or --ray-workers 8. The
+    settings "parallel" say how; FIT and RUN have to be seen by all.
 
     In two stages, as published: --preset tiny_base on frozen orbits first, then --preset tiny
     --base FIT on moving ones. Sampling with w2 > 0 guides away from that base.
@@ -68,6 +77,10 @@ def fit_command(
         _print_plan(plan, out)
         if dry_run:
             typer.echo(json.dumps(plan.config.model_dump(mode="json"), indent=2))
+        elif not plan.finished and ray_workers:
+            from train.on_ray import fit_on_ray
+
+            _print_result(fit_on_ray(plan, data, out, ray_workers), plan, out)
         elif not plan.finished:
             _fit(plan, data, out)
     except Orbit4dError as error:
@@ -76,7 +89,9 @@ def fit_command(
 
 def _print_plan(plan: Plan, out: Path) -> None:
     split, config = plan.split, plan.config
-    console = _console()
+    if not is_first_rank():
+        return
+    console = Console()
     if plan.finished:
         console.print(
             f"already done: {plan.steps_done} of {config.steps} steps in {out}", highlight=False
@@ -111,8 +126,9 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    console = _console()
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    console = Console(quiet=not is_first_rank())
+    drawn = console.is_terminal and is_first_rank()
+    with Progress(*columns, console=console, disable=not drawn) as progress:
         task = progress.add_task(
             "train", total=plan.config.steps, completed=plan.steps_done, loss=float("nan")
         )
@@ -123,9 +139,12 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
 
         def show(report: StepReport) -> None:
             nonlocal mean
-            mean = 0.95 * mean + 0.05 * report.loss if mean else report.loss
+            if not report.skipped:
+                mean = 0.95 * mean + 0.05 * report.loss if mean else report.loss
             progress.update(task, completed=report.step, loss=mean)
-            if not console.is_terminal and time.monotonic() - last[0] > _LINE_EVERY_S:
+            if console.quiet or console.is_terminal:
+                return
+            if time.monotonic() - last[0] > _LINE_EVERY_S:
                 last[0] = time.monotonic()
                 per_step_s = (last[0] - began) / (report.step - plan.steps_done)
                 left_s = per_step_s * (plan.config.steps - report.step)
@@ -136,21 +155,37 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
                 )
 
         result = fit(plan, data, out, show)
+    if is_first_rank():
+        _print_result(result, plan, out)
+
+
+def _print_result(result: "FitResult", plan: Plan, out: Path) -> None:
     state = "done" if result.finished else "stopped by the time budget; the same command goes on"
-    console.print(
+    line = (
         f"{state}: step {result.steps_done} of {plan.config.steps}, {result.seconds:.0f} s, "
-        f"loss {mean:.4f}; in {out}",
-        highlight=False,
+        f"loss {result.loss:.4f}; in {out}"
     )
+    faults = [
+        f"{len(found)} {what} ({', '.join(str(name) for name in list(found)[:5])})"
+        for what, found in (
+            ("steps were skipped, not finite", result.skipped),
+            ("broken samples were passed over", result.broken),
+        )
+        if found
+    ]
+    Console().print("; ".join([line, *faults]), highlight=False, soft_wrap=True)
 
 
-def _console() -> Console:
-    return Console()
+def is_first_rank() -> bool:
+    """Whether this process prints, among those that torchrun or Ray has started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def fail(error: Orbit4dError) -> NoReturn:
     """Say what is wrong and end the command."""
-    Console(stderr=True).print(
-        f"[red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True
-    )
+    if is_first_rank() or not getattr(error, "everywhere", False):
+        rank = "" if is_first_rank() else f" (rank {os.environ['RANK']})"
+        Console(stderr=True).print(
+            f"[red]error[/]{rank}: {escape(str(error))}", highlight=False, soft_wrap=True
+        )
     raise typer.Exit(1)

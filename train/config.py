@@ -189,6 +189,48 @@ class CheckpointConfig(Config):
 
     every_steps: int = Field(default=200, ge=1)
     keep: int = Field(default=2, ge=1, description="last N")
+    background: bool = Field(
+        default=False,
+        description="a thread writes while training goes on; each rank needs memory for one more "
+        "copy of its share of the optimiser, and rank 0 for model and EMA",
+    )
+
+
+class ParallelConfig(Config):
+    """How a step is spread over ranks and over memory; what is learnt stays the same."""
+
+    strategy: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="of several ranks: each holds everything, or its share of weights, gradients, "
+        "optimiser and EMA (FSDP2)",
+    )
+    accumulate: int = Field(
+        default=1, ge=1, description="parts in which a rank works through its clips of a step"
+    )
+    recompute: bool = Field(
+        default=False, description="activations inside layers are not kept but computed again"
+    )
+    compile: bool = Field(default=False, description="torch.compile, stage by stage")
+    timeout_s: float = Field(
+        default=600, gt=0, description="a rank that is silent for so long is lost; the run stops"
+    )
+
+
+class FaultConfig(Config):
+    """How much damage a run bears, over all its calls."""
+
+    nonfinite: Literal["stop", "skip"] = Field(
+        default="stop", description="what a loss or gradient that is not finite does to its step"
+    )
+    skipped_max: int = Field(default=10, ge=0, description="steps; more stop the run")
+    broken_max: int = Field(default=10, ge=0, description="samples; more stop the run")
+
+
+class LogConfig(Config):
+    """What is written down on the way, beside TensorBoard's scalars."""
+
+    buckets: int = Field(default=5, ge=1, description="of the noise step; each has its own loss")
+    wandb: str | None = Field(default=None, description="project at Weights & Biases; none: off")
 
 
 class SampleConfig(Config):
@@ -211,8 +253,11 @@ class TrainConfig(Config):
 
     seed: int = 0
     steps: int = Field(default=1000, ge=1)
-    batch: int = Field(default=4, ge=1, description="clips per step")
+    batch: int = Field(default=4, ge=1, description="clips per step, over all ranks")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bf16"] = Field(
+        default="float32", description="of activations; weights, EMA and optimiser stay float32"
+    )
     time_budget_s: float | None = Field(
         default=None, gt=0, description="stop with a checkpoint after this long; resumable"
     )
@@ -236,6 +281,9 @@ class TrainConfig(Config):
     drop: DropConfig = DropConfig()
     optim: OptimConfig = OptimConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    faults: FaultConfig = FaultConfig()
+    log: LogConfig = LogConfig()
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """Shards -> batches of orbit clips with their frozen twins, cameras and motion magnitude."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from shards.errors import ConfigError, RunError
+from shards.follow import FollowingSampler
 from shards.index import IndexEntry
 from shards.read import MapStyle, SampleReader, StreamConfig
 from shards.sample import SampleMeta
@@ -22,6 +23,8 @@ from train.encoded import encoder_of, first_intact, samples_kind
 from train.latents import Space
 from train.models.api import Conditions, all_conditions
 from train.text import TextEncoder
+
+_COUNTED_ELSEWHERE = 1_000_000  # train.faults has one budget for all processes of all ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Clip:
     camera: Float32[np.ndarray, "t 4 4"]
     motion: float
     caption: str = ""
+    broken: tuple[str, str] | None = None  # key and reason of a broken sample it stands in for
 
     @property
     def nbytes(self) -> int:
@@ -57,6 +61,7 @@ class ClipBatch:
     camera: Float32[Tensor, "b t 4 4"]
     motion: Float32[Tensor, " b"]
     captions: tuple[str, ...] = ()
+    broken: tuple[tuple[str, str], ...] = ()  # key and reason of samples that others stand in for
     encoded: bool = False
     text: Float32[Tensor, "b n d"] | None = None
     text_null: Float32[Tensor, "b n d"] | None = None
@@ -65,6 +70,16 @@ class ClipBatch:
         """Move to a device."""
         names = ("image", "orbit", "static", "camera", "motion")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def rows(self, rows: slice) -> "ClipBatch":
+        """Take some of the clips."""
+        names = ("keys", "image", "orbit", "static", "camera", "motion", "captions")
+        taken = {name: getattr(self, name)[rows] for name in names}
+        read = {
+            name: None if value is None else value[rows]
+            for name, value in (("text", self.text), ("text_null", self.text_null))
+        }
+        return replace(self, **taken, **read)
 
     def frozen(self, where: Bool[Tensor, " b"]) -> "ClipBatch":
         """Replace some clips by their frozen twins, which have m = 0."""
@@ -146,6 +161,7 @@ def stream_config(config: DataConfig, entries: list[IndexEntry], seed: int) -> S
         dtype="uint8",
         seed=seed,
         remainder="pad",
+        max_broken=_COUNTED_ELSEWHERE,
     )
 
 
@@ -182,8 +198,14 @@ class Clips(Dataset[Clip]):
     def _decode(self, view: SampleView) -> Clip:
         orbit, static = view.sequences["orbit"], view.sequences["static"]
         motion = scaled_motion(view.meta, self.config.motion_scale)
-        caption = caption_of(view.meta)
-        return Clip(view.key, orbit.images, static.images, orbit.c2w, motion, caption)
+        reason = self.samples.broken.get(view.stand_in_for)  # none: it was taken down
+        return Clip(
+            **{"key": view.key, "orbit": orbit.images, "static": static.images},
+            camera=orbit.c2w,
+            motion=motion,
+            caption=caption_of(view.meta),
+            broken=None if reason is None else (view.stand_in_for, reason),
+        )
 
 
 def open_clips(
@@ -264,6 +286,7 @@ def stacked(clips: list[Clip]) -> ClipBatch:
         camera=torch.from_numpy(np.stack([clip.camera for clip in clips])),
         motion=torch.tensor([clip.motion for clip in clips], dtype=torch.float32),
         captions=tuple(clip.caption for clip in clips),
+        broken=tuple(clip.broken for clip in clips if clip.broken),
         encoded=clips[0].orbit.dtype != np.uint8,
     )
 
@@ -283,11 +306,23 @@ class Batches:
     whatever the loader has fetched ahead.
     """
 
-    def __init__(self, clips: Clips, batch: int, workers: int) -> None:
+    def __init__(
+        self, clips: Clips, batch: int, workers: int, *, rank: int = 0, world: int = 1
+    ) -> None:
+        """Stand at the start.
+
+        ``batch`` counts the clips of all ranks; this one gets the ``rank``-th of ``world`` slices,
+        so that a step's clips are the same at any number of ranks.
+        """
         self.clips = clips
-        self.sampler = clips.samples.sampler(batch_size=batch)
-        self.batch = batch
+        self.batch = batch // world
+        self.sampler = clips.samples.sampler(rank=rank, world=world, batch_size=self.batch)
         self.workers = workers
+
+    def agree(self, agree: Callable[[list[str]], list[str]]) -> None:
+        """Have the ranks agree on the shards of each epoch, where the RUN grows."""
+        if isinstance(self.sampler, FollowingSampler):
+            self.sampler.begin(agree)
 
     def __iter__(self) -> Iterator[ClipBatch]:
         """Give batches, epoch after epoch, from the present place."""

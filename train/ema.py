@@ -1,11 +1,15 @@
 """Exponential moving average of a model's weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 class Ema:
-    """Keeps averaged weights beside a model.
+    """Keeps averaged weights beside a model, spread over ranks as the model's are.
 
     The decay warms up as (1 + n) / (10 + n) with the number of updates n, so that a short run does
     not average over its first, random weights.
@@ -22,13 +26,27 @@ class Ema:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for name, value in _weights(model).items():
-            self.weights[name].lerp_(value, 1 - decay)
+            here(self.weights[name]).lerp_(here(value), 1 - decay)
 
-    def load(self, weights: dict[str, Tensor], updates: int) -> None:
-        """Take up saved averages."""
-        self.updates = updates
-        for name, value in self.weights.items():
-            value.copy_(weights[name])
+    @contextmanager
+    def inside(self, model: nn.Module) -> Iterator[None]:
+        """Have the model answer with the averaged weights for a while."""
+        own = {name: here(value).clone() for name, value in _weights(model).items()}
+        with torch.no_grad():
+            for name, value in _weights(model).items():
+                here(value).copy_(here(self.weights[name]))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in _weights(model).items():
+                    here(value).copy_(own[name])
+
+
+def here(value: Tensor) -> Tensor:
+    """Give the part of a tensor that this rank holds, which is all of it unless it is sharded."""
+    value = value.detach()
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -24,7 +24,10 @@ from train.split import Split, names_kept_out, split_clips
 RUN_SCHEMA = 1
 _LOOKED_AT = 8  # clips whose cameras are compared
 # May differ between the calls that make up one run; everything else decides what is learnt.
-_FREE = ("device", "time_budget_s", "log_every_steps", "checkpoint", "sample")
+_FREE = (
+    *("device", "time_budget_s", "log_every_steps", "checkpoint", "sample"),
+    *("parallel", "faults", "log"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,9 @@ def plan_fit(config: TrainConfig, data: Path, out: Path, *, follow: bool = False
 
 
 def _check_same(document: dict[str, Any], config: TrainConfig, digest: str, out: Path) -> None:
-    before, now = _flat(document["config"]), _flat(config.model_dump(mode="json"))
+    # built anew: settings that are younger than the run have their defaults
+    then = TrainConfig.build(document["config"]).model_dump(mode="json")
+    before, now = _flat(then), _flat(config.model_dump(mode="json"))
     changed = [
         f"{key}: {before.get(key)} -> {now.get(key)}"
         for key in sorted(before | now)

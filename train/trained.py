@@ -13,9 +13,9 @@ from train.config import SampleConfig, TrainConfig
 from train.data import ClipBatch
 from train.evaluate import sample_clips
 from train.latents import Space, open_space
-from train.loop import device_for
 from train.models.build import build_model
 from train.noise import Schedule
+from train.ranks import device_for
 from train.run import FitFolder
 from train.text import TextEncoder, open_text
 

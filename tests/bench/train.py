@@ -20,7 +20,8 @@ def main() -> None:
     given = parser.parse_args()
     import torch
 
-    from train.loop import Trainer, device_for
+    from train.ranks import device_for
+    from train.trainer import Trainer
 
     config = preset(given.preset)
     trainer = Trainer(config, device_for(config.device))

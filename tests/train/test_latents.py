@@ -20,8 +20,9 @@ from train.config import DataConfig, LatentConfig, TrainConfig
 from train.data import open_clips, stacked
 from train.encoded import encode_run, encoder_of
 from train.latents import LatentSpace, PixelSpace, open_space
-from train.loop import Trainer, fit
+from train.loop import fit
 from train.run import plan_fit
+from train.trainer import Trainer
 
 pytestmark = pytest.mark.slow  # diffusers alone takes seconds to import
 CPU = torch.device("cpu")

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from tests.train.small import CONFIG, random_batch
-from train.config import LossConfig, OptimConfig, TrainConfig
-from train.loop import FitResult, Trainer, TrainingError, draw, fit, learning_rate
+from train.config import FaultConfig, LossConfig, OptimConfig, ParallelConfig, TrainConfig
+from train.draws import draw
+from train.loop import FitResult, fit
+from train.ranks import TrainingError
 from train.report import StepReport
 from train.run import FitFolder, plan_fit
+from train.trainer import Trainer, learning_rate
 
 CPU = torch.device("cpu")
 ON_TINY = CONFIG.model_copy(
@@ -66,18 +69,20 @@ def test_weights_after_resuming_are_the_same_bits(tiny_run: Path, tmp_path: Path
         assert one == other
 
 
-def test_draws_depend_on_seed_and_step_alone() -> None:
-    shape = torch.Size((2, 3, 3, 4, 4))
-    one, same = draw(CONFIG, 5, shape), draw(CONFIG, 5, shape)
-    assert one.eps.equal(same.eps)
-    assert one.step.equal(same.step)
-    for other in (draw(CONFIG, 6, shape), draw(CONFIG.model_copy(update={"seed": 1}), 5, shape)):
-        assert not one.eps.equal(other.eps)
+def test_draws_depend_on_seed_step_and_place_alone() -> None:
+    shape = (3, 3, 4, 4)
+    whole, second = draw(CONFIG, 5, range(4), shape), draw(CONFIG, 5, range(2, 4), shape)
+    for name in ("frozen", "frames", "keep", "step", "eps"):
+        assert getattr(whole, name)[2:].equal(getattr(second, name))
+    assert not whole.eps[0].equal(whole.eps[1])
+    reseeded = CONFIG.model_copy(update={"seed": 1})
+    for other in (draw(CONFIG, 6, range(4), shape), draw(reseeded, 5, range(4), shape)):
+        assert not whole.eps.equal(other.eps)
 
 
 def test_draws_follow_their_shares() -> None:
     config = CONFIG.model_copy(update={"loss": LossConfig(terminal_share=0.3)})
-    draws = draw(config, 0, torch.Size((4000, 1, 1, 1, 1)))
+    draws = draw(config, 0, range(3000), (1, 1, 1, 1))
     assert draws.frozen.float().mean().item() == pytest.approx(config.data.static_share, abs=0.03)
     assert draws.keep.float().mean(dim=0).tolist() == pytest.approx(
         [0.8, 0.8, 0.8, 0.9, 0.5], abs=0.03
@@ -88,11 +93,11 @@ def test_draws_follow_their_shares() -> None:
 
 def test_frames_are_drawn_in_order_and_without_repeats() -> None:
     config = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"train_frames": 3})})
-    draws = draw(config, 0, torch.Size((400, 6, 1, 2, 2)))
+    draws = draw(config, 0, range(400), (6, 1, 2, 2))
     assert (draws.frames.diff(dim=1) > 0).all()
     assert draws.frames.unique().tolist() == list(range(6))
     assert draws.eps.shape == (400, 3, 1, 2, 2)
-    whole = draw(CONFIG, 0, torch.Size((4, 6, 1, 2, 2)))
+    whole = draw(CONFIG, 0, range(4), (6, 1, 2, 2))
     assert whole.frames.tolist() == [list(range(6))] * 4
 
 
@@ -113,6 +118,55 @@ def test_a_non_finite_loss_stops_and_names_the_clips(value: float) -> None:
     with pytest.raises(TrainingError, match=r"step 1: the loss is (nan|inf) on clips clip-000, "):
         trainer.step(bad)
     assert all(before[name].equal(now) for name, now in trainer.model.state_dict().items())
+
+
+def test_steps_that_are_not_finite_are_skipped_up_to_a_number() -> None:
+    faults = FaultConfig(nonfinite="skip", skipped_max=2)
+    trainer, batch = Trainer(CONFIG.model_copy(update={"faults": faults}), CPU), random_batch()
+    orbit = batch.orbit.clone()
+    orbit[1] = math.nan
+    bad = replace(batch, orbit=orbit, static=orbit)
+    trainer.step(batch)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for _ in range(2):
+        assert trainer.step(bad).skipped
+    assert trainer.skipped == {2: "clip-001", 3: "clip-001"}
+    assert all(before[name].equal(now) for name, now in trainer.model.state_dict().items())
+    report = trainer.step(batch)
+    assert (report.step, report.skipped, math.isfinite(report.loss)) == (4, False, True)
+    with pytest.raises(TrainingError, match=r"3 steps were skipped for this, more than .*2, 3, 5"):
+        trainer.step(bad)
+
+
+def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
+    batch, made = random_batch(clips=4), []
+    for parts in (1, 2, 4):
+        settings = {"batch": 4, "parallel": ParallelConfig(accumulate=parts)}
+        trainer = Trainer(CONFIG.model_copy(update=settings), CPU)
+        report = trainer.step(batch)
+        made.append((report, gradient_of(trainer)))
+    for report, gradient in made[1:]:
+        assert report.loss == pytest.approx(made[0][0].loss, rel=1e-5)
+        torch.testing.assert_close(gradient, made[0][1], rtol=1e-3, atol=1e-6)
+        assert [step for step, _ in report.by_clip] == [step for step, _ in made[0][0].by_clip]
+
+
+def gradient_of(trainer: Trainer) -> torch.Tensor:
+    gradients = [parameter.grad for parameter in trainer.model.parameters()]
+    return torch.cat([gradient.flatten() for gradient in gradients if gradient is not None])
+
+
+def test_averaged_weights_answer_for_a_while() -> None:
+    trainer, batch = Trainer(CONFIG, CPU), random_batch()
+    for _ in range(3):
+        trainer.step(batch)
+    own = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with trainer.averaged() as model:
+        inside = model.state_dict()
+        assert all(inside[name].equal(value) for name, value in trainer.ema.weights.items())
+        assert not model.training
+    assert trainer.model.training
+    assert all(own[name].equal(value) for name, value in trainer.model.state_dict().items())
 
 
 def test_the_motion_loss_joins_the_total() -> None:

@@ -11,11 +11,12 @@ from tests.train.small import CONFIG, random_batch
 from tests.train.test_cli import call
 from train.checkpoint import load_checkpoint
 from train.config import DropConfig, SampleConfig, TrainConfig
-from train.loop import Trainer, fit, start_weights
+from train.loop import fit, start_weights
 from train.models.modelscope import save_folder
 from train.presets import preset
 from train.run import FitFolder, plan_fit
 from train.trained import Trained
+from train.trainer import Trainer
 
 CPU = torch.device("cpu")
 SIZED = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"size": 16})})

@@ -10,8 +10,8 @@ from shards.errors import ConfigError
 from tests.train.small import CONFIG, random_batch
 from tests.train.text_encoder import WIDTH, make_text_encoder
 from train.config import TextConfig
-from train.loop import Trainer
 from train.text import open_text
+from train.trainer import Trainer
 
 pytestmark = pytest.mark.slow  # transformers takes seconds to import
 CPU = torch.device("cpu")

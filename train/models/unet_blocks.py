@@ -340,23 +340,26 @@ class Stage(nn.Module):
             self.add_module(self.samplers, nn.ModuleList([step]))
 
     def forward(
-        self, x: Float[Tensor, "f c h w"], given: Context, skips: list[Tensor], *, push: bool
-    ) -> Float[Tensor, "f e i j"]:
-        """Run the stage; skips are pushed on the way down and popped on the way up."""
+        self, x: Float[Tensor, "f c h w"], given: Context, skips: tuple[Tensor, ...] = ()
+    ) -> tuple[Float[Tensor, "f e i j"], ...]:
+        """Run the stage.
+
+        ``skips`` are concatenated on the way up, one per residual block, first to first. What is
+        returned has the output first, and behind it what each layer made, for the way up.
+        """
+        made: list[Tensor] = []
         for i in range(len(self.resnets)):
-            if not push and not self.middle:
-                x = torch.cat([x, skips.pop()], dim=1)
+            if skips:
+                x = torch.cat([x, skips[i]], dim=1)
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(self.layer, i, x, given, use_reentrant=False)
             else:
                 x = self.layer(i, x, given)
-            if push:
-                skips.append(x)
+            made.append(x)
         if self.samplers:
             x = self.get_submodule(f"{self.samplers}.0")(x)
-            if push:
-                skips.append(x)
-        return x
+            made.append(x)
+        return x, *made
 
     def layer(self, i: int, x: Float[Tensor, "f c h w"], given: Context) -> Tensor:
         """Run residual block i with what belongs to it."""

@@ -16,6 +16,8 @@ Concatenated channels have convolutions of their own into the first layer, which
 function; the reference image's then runs once per clip.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
@@ -158,16 +160,24 @@ class VideoUNet(nn.Module):
         x = self.transformer_in(x, given)
         skips = [x]
         for stage in self.down_blocks:
-            x = stage(x, given, skips, push=True)
-        x = self.mid_block(x, given, skips, push=False)
+            x, *made = stage(x, given)
+            skips += made
+        x = self.mid_block(x, given)[0]
         for stage in self.up_blocks:
-            x = stage(x, given, skips, push=False)
+            assert isinstance(stage, Stage)
+            taken = tuple(skips.pop() for _ in stage.resnets)
+            x = stage(x, given, taken)[0]
         return x
+
+    def stages(self) -> Iterator[Stage]:
+        """Give the stages in the order of the forward pass: the units of sharding and compiling."""
+        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
+            assert isinstance(stage, Stage)
+            yield stage
 
     def recompute_activations(self, on: bool = True) -> None:
         """Keep no activations inside layers for the backward pass; compute them again."""
-        for stage in (*self.down_blocks, self.mid_block, *self.up_blocks):
-            assert isinstance(stage, Stage)
+        for stage in self.stages():
             stage.recompute = on
 
 
