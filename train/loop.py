@@ -3,6 +3,7 @@
 It is started alone, by torchrun, or by Ray (``train.on_ray``); all ranks run this function.
 """
 
+import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from shards.errors import RunError
+from shards.errors import MachineError, RunError
 from shards.files import publish, temporary_for
 from train.checkpoint import Progress, Weights, clear_unfinished, load_checkpoint
 from train.config import TrainConfig
@@ -75,6 +76,13 @@ def fit(
                 if ranks.world > 1 and _is_lost_peer(error):
                     raise heartbeat.explain(error) from error
                 raise
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                    raise
+                raise MachineError(
+                    f"{out}: {error.strerror}. The last checkpoint stands; mend this, then give "
+                    "the same command again"
+                ) from error
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:

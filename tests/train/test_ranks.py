@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,19 +32,30 @@ FSDP, DDP = "parallel.strategy=fsdp", "parallel.strategy=ddp"
 class Job:
     """The processes of one call, one per rank."""
 
-    ranks: list[subprocess.Popen[str]]
+    ranks: list[subprocess.Popen[bytes]]
     out: Path
 
     def wait(self, timeout_s: float = 300) -> list[int]:
         return [process.wait(timeout_s) for process in self.ranks]
 
     def errors(self) -> list[str]:
-        return [process.stderr.read() if process.stderr else "" for process in self.ranks]
+        return [told_by(self.out, rank).read_text() for rank in range(len(self.ranks))]
 
     def kill(self) -> None:
         for process in self.ranks:
             process.kill()
         self.wait()
+
+
+def told_by(out: Path, rank: int) -> Path:
+    return out.with_name(f"{out.name}.rank{rank}")
+
+
+def started(words: list[str], told: Path, **environment: str) -> subprocess.Popen[bytes]:
+    with told.open("wb") as stream:
+        return subprocess.Popen(
+            words, env=os.environ | environment, cwd=Path(__file__).parents[2], stderr=stream
+        )
 
 
 def start(data: Path, out: Path, world: int, *sets: str, fault: str = "") -> Job:
@@ -52,20 +65,16 @@ def start(data: Path, out: Path, world: int, *sets: str, fault: str = "") -> Job
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
     words = [sys.executable, "-m", "tests.train.fit_job", str(data), str(out), *sets]
     out.mkdir(exist_ok=True)
-    return Job(
-        [
-            subprocess.Popen(
-                words,
-                env={**os.environ, **shared, "RANK": str(rank), "FAULT": fault}
-                | {"LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-                cwd=Path(__file__).parents[2],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for rank in range(world)
-        ],
-        out,
-    )
+    ranks = [
+        started(
+            words,
+            told_by(out, rank),
+            **shared,
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1", "FAULT": fault},
+        )
+        for rank in range(world)
+    ]
+    return Job(ranks, out)
 
 
 def run(data: Path, out: Path, world: int, *sets: str, fault: str = "", status: int = 0) -> Path:
@@ -192,6 +201,41 @@ def test_torchrun_starts_the_command(tiny_run: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("starting: 3 steps of 4 clips") == 1
     assert done.stdout.count("done: step 3 of 3") == 1
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_room_lets_it_go_on(
+    alone: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    fit = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node=2"
+    fit += f" -m tests.train.fit_job {tiny_run} {mount}/fit {FSDP}"
+    script = f"""
+        mount -t tmpfs -o size=50m disk {mount} || exit 77
+        mkdir {mount}/fit
+        FAULT=exit:2 {fit} 2> /dev/null
+        mount -o remount,size=$(($(du -sk {mount} | cut -f1) + 64))k {mount}
+        {fit} ; echo status $?
+        mount -o remount,size=50m {mount}
+        {fit} ; echo status $?
+        cp {mount}/fit/steps.jsonl {tmp_path}
+    """
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here")
+    words = ["unshare", "-rm", "sh", "-c", script]
+    done = subprocess.run(
+        words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=500
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no file systems may be mounted here")
+    assert done.stdout.splitlines() == ["status 1", "status 0"], done.stderr
+    sentence = r"error: \S*/checkpoints: the checkpoint of step 2 could not be written: the disk is"
+    sentence += r" full \(rank \d on \S+\)\. The last whole one is of step 1, which stands"
+    assert len(re.findall(sentence, done.stderr)) == 2  # both ranks
+    told = steps(tmp_path)
+    assert [line["step"] for line in told] == [1, 2, 2, 2, 3, 4, 5, 6]
+    assert told[1:3] == told[2:4]
+    assert [line["keys"] for line in told[3:]] == [line["keys"] for line in steps(alone)[1:]]
 
 
 def test_a_batch_that_cannot_be_spread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
