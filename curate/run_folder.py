@@ -9,6 +9,7 @@ Whatever is killed when, the next run finds one of these states for every asset 
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import shutil
@@ -366,6 +367,7 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+@functools.cache
 def _commit() -> str:
     """Return the checkout's commit, or an empty string where there is none."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]

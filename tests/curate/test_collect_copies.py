@@ -25,6 +25,14 @@ def inputs(tmp_path: Path) -> Path:
     return make_inputs(tmp_path / "in", **WORDS)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """Give the outcome of a build that nobody kills."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    build(folder / "run", make_inputs(folder / "in", **WORDS))
+    return outcome(folder / "run")
+
+
 def kept(run: Path) -> list[tuple[str, int]]:
     rows = ledger.load(run)
     return [(row["path"], row["clip_index"]) for row in rows if row["verdict"] == "kept"]
@@ -58,13 +66,12 @@ def test_a_second_build_does_nothing(inputs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("step", range(3, 90, 4))
 def test_killed_anywhere_the_next_build_ends_the_same(
-    step: int, inputs: Path, tmp_path: Path
+    step: int, inputs: Path, tmp_path: Path, undisturbed: object
 ) -> None:
-    build(tmp_path / "undisturbed", inputs)
     with killed_at(step):
         build(tmp_path / "run", inputs)
     build(tmp_path / "run", inputs)
-    assert outcome(tmp_path / "run") == outcome(tmp_path / "undisturbed")
+    assert outcome(tmp_path / "run") == undisturbed
 
 
 def test_a_copy_that_comes_before_takes_the_place(inputs: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate import compact as compaction
 from curate import ledger
 from curate.compact import compact
 from shards.files import temporary_for
@@ -20,6 +21,13 @@ def row(uid: str, clip: int = 0, verdict: str = "kept", **more: Any) -> dict[str
 def run(tmp_path: Path) -> Path:
     ledger.recover(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(params=["few rows", "many rows"])
+def any_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compact as few rows are, in memory, and as many are, on disk."""
+    if request.param == "many rows":
+        monkeypatch.setattr(compaction, "_FEW_ROWS", 0)
 
 
 def words(run: Path) -> list[tuple[str, int, str]]:
@@ -60,6 +68,7 @@ def test_missing_columns_are_null_and_unknown_ones_are_left_out(run: Path) -> No
     assert first["sample_key"] is first["settings"] is None
 
 
+@pytest.mark.usefixtures("any_size")
 def test_a_part_of_an_older_version_reads_with_nulls_and_is_compacted(run: Path) -> None:
     older = pa.schema([field for field in ledger.SCHEMA if field.name != "companions"])
     pq.write_table(
@@ -80,6 +89,7 @@ def test_a_value_of_the_wrong_type_is_refused_and_leaves_no_part(run: Path) -> N
     assert list(ledger.ledger_dir(run).iterdir()) == []
 
 
+@pytest.mark.usefixtures("any_size")
 def test_rows_come_in_the_order_of_path_and_clip(run: Path) -> None:
     write(run, [row("b", 2), row("b", 10), row("b", 0)], [row("c", -1), row("a", 1), row("a", 0)])
     expected = [("a", 0), ("a", 1), ("b", 0), ("b", 2), ("b", 10), ("c", -1)]
@@ -108,6 +118,7 @@ def test_parts_are_ordered_by_their_number(run: Path) -> None:
     assert ledger.next_number(run) == 11
 
 
+@pytest.mark.usefixtures("any_size")
 def test_compaction_leaves_one_part_that_reads_the_same(run: Path) -> None:
     write(run, [row("a"), row("b")], [row("b", 1)], [row("c")])
     before = ledger.load(run)
