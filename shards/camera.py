@@ -32,14 +32,18 @@ def orbit_pose(
         Camera-to-world matrix, OpenCV axes.
     """
     azimuth, elevation = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
-    level = np.cos(elevation)
-    forward = np.array(
-        [-level * np.sin(azimuth), level * np.cos(azimuth), -np.sin(elevation)]
-    )  # from the camera to the origin
-    right = np.array([np.cos(azimuth), np.sin(azimuth), 0.0])
-    pose = np.eye(4)
-    pose[:3] = np.stack([right, np.cross(forward, right), forward, -distance * forward], axis=-1)
-    return pose
+    level, sin, cos = np.cos(elevation), np.sin(azimuth), np.cos(azimuth)
+    # columns: right, down, forward (from the camera to the origin), centre; down is written out,
+    # np.cross takes a hundred microseconds
+    x, y, z = -level * sin, level * cos, -np.sin(elevation)
+    return np.array(
+        [
+            [cos, y * 0.0 - z * sin, x, -distance * x],
+            [sin, z * cos - x * 0.0, y, -distance * y],
+            [0.0, x * sin - y * cos, z, -distance * z],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
 
 
 def world_to_camera(
