@@ -9,6 +9,8 @@ a prefix of a local S3 server: slower than S3 for each request, but without a ne
 """
 
 import json
+import logging
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -115,14 +117,15 @@ def _commit_s(run: Path, staged: list[StagedSample]) -> float:
 
 def listing_ms() -> float:
     """Return how long a local S3 server takes to list a thousand keys."""
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
         files = s3fs.S3FileSystem(
-            key="testing", secret="testing", endpoint_url=f"http://{host}:{port}",
-            client_kwargs={"region_name": "us-east-1"},
-        )  # fmt: skip
+            key="testing", secret="testing", endpoint_url=f"http://{host}:{port}"
+        )
         files.mkdir("bucket")
         for number in range(_KEYS):
             files.pipe_file(f"bucket/staging/asset-{number:06d}/asset.json", b"{}")

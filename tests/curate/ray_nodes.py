@@ -15,7 +15,7 @@ _WITHOUT = """
 import sys
 sys.meta_path = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", str(f))]
 """
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 150.0
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32}  # all nodes and drivers need it
 
 
@@ -46,9 +46,10 @@ def _node(folder: Path, words: list[str], around: list[str]) -> Iterator[str]:
     finally:
         node.send_signal(signal.SIGTERM)
         try:
-            node.wait(timeout=20)
+            node.wait(timeout=30)
         except subprocess.TimeoutExpired:
             node.kill()
+            node.wait()
 
 
 @contextlib.contextmanager

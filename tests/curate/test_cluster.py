@@ -15,7 +15,7 @@ from tests.curate.ray_nodes import TOKEN, head, worker
 from tests.curate.test_build import ROOT, command, shards, verdicts
 from tests.render.make_gltf import moving_cube
 
-pytestmark = [pytest.mark.blender, pytest.mark.ray]
+pytestmark = [pytest.mark.blender, pytest.mark.ray, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def test_nodes_without_code_make_the_same_bytes_and_each_blender_has_its_gpu(
     while build.poll() is None:
         devices |= devices_of_blenders(address)
         time.sleep(0.05)
-    assert build.returncode == 0, build.communicate()[1][-3000:]
+    _, said = build.communicate()
+    assert build.returncode == 0, said[-3000:]
     assert devices == {"0", "1"}
     assert shards(tmp_path / "run") == shards(tmp_path / "alone")
     assert verdicts(tmp_path / "run") == verdicts(tmp_path / "alone")
@@ -81,7 +82,7 @@ def test_a_node_without_the_code_is_named_where_none_is_sent(
     inputs: Path, address: str, tmp_path: Path
 ) -> None:
     build = start(inputs, tmp_path / "run", "--address", address, "--code", "image")
-    _, said = build.communicate(timeout=60)
+    _, said = build.communicate(timeout=150)
     assert build.returncode == 1
     assert f"orbit4d: node {os.uname().nodename} (" in said
     assert "cannot run orbit4d: " in said
@@ -98,7 +99,7 @@ def test_a_node_that_does_not_see_a_folder_is_named(
     hidden = f'hostname other && mount -t tmpfs none {tmp_path} && exec "$0" "$@"'
     with worker(address, "--num-cpus=1", around=(*elsewhere, hidden)):
         build = start(inputs, tmp_path / "run", "--address", address)
-        _, said = build.communicate(timeout=60)
+        _, said = build.communicate(timeout=150)
     assert build.returncode == 1
     (sentence,) = [line for line in said.splitlines() if line.startswith("orbit4d:")]
     assert "node other (" in sentence
