@@ -224,7 +224,8 @@ def test_the_slurm_script_is_bash_with_directives_first() -> None:
     first = next(n for n, line in enumerate(lines) if not line.startswith("#"))
     assert not any(line.startswith("#SBATCH") for line in lines[first:])
     assert "set -euo pipefail" in lines
-    set_here = set(re.findall(r"(?:^|[\s;])(\w+)\+?=", script, re.MULTILINE))
+    set_here = set(re.findall(r"(?:^|[\s;]|read -r )(\w+)(?:\+?=| <)", script, re.MULTILINE))
+    assert not re.search(r"\| (head|grep -q)", script)  # they end a pipe early: 141 by pipefail
     used = set(re.findall(r"\$\{?#?(\w+)", script)) | {"SLURM_NNODES"}
     from_slurm = {name for name in used if name.startswith("SLURM_")}
     assert {name for name in used if not name.isdigit()} <= set_here | from_slurm

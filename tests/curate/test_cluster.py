@@ -28,8 +28,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Give a cluster of a head and a node with two CPUs and two GPUs that nobody has."""
-    with head() as address, worker(address, "--num-cpus=2", "--num-gpus=2"):
+    """Give a cluster of a head and a node with four CPUs, and two GPUs that nobody has."""
+    with head() as address, worker(address, "--num-cpus=4", "--num-gpus=2"):
         yield address
 
 
@@ -72,7 +72,7 @@ def test_nodes_without_code_make_the_same_bytes_and_each_blender_has_its_gpu(
         time.sleep(0.05)
     _, said = build.communicate()
     assert build.returncode == 0, said[-3000:]
-    assert devices == {"0", "1"}
+    assert devices - {""} == {"0", "1"}  # and none for workers that got none
     assert shards(tmp_path / "run") == shards(tmp_path / "alone")
     assert verdicts(tmp_path / "run") == verdicts(tmp_path / "alone")
     assert not (tmp_path / "run" / "logs" / ".seen").exists()
