@@ -32,12 +32,18 @@ def code_files() -> dict[str, Path]:
 
 
 @functools.cache
+def _contents() -> dict[str, bytes]:
+    """Read the files once: what is sent stays what was digested, whatever happens to them."""
+    return {name: file.read_bytes() for name, file in code_files().items()}
+
+
+@functools.cache
 def code_digest() -> str:
     """Digest the code that this process runs."""
     digest = hashlib.sha256()
-    for name, file in code_files().items():
+    for name, data in _contents().items():
         if name.endswith(".py"):
-            digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     return digest.hexdigest()[:16]
 
 
@@ -48,15 +54,15 @@ def pack_code(folder: Path) -> Path:
         ConfigError: it is larger than ``ARCHIVE_MAX_MB``: something lies there that is no code.
     """
     archive = folder / f"orbit4d-{code_digest()}.zip"
-    files = code_files()
-    size_mb = sum(file.stat().st_size for file in files.values()) / 2**20
+    files = _contents()
+    size_mb = sum(map(len, files.values())) / 2**20
     if size_mb > ARCHIVE_MAX_MB:
-        largest = max(files.values(), key=lambda file: file.stat().st_size)
+        largest = max(files, key=lambda name: len(files[name]))
         raise ConfigError(
-            f"{largest}: the code for the workers has {size_mb:.0f} MB with it, at most "
-            f"{ARCHIVE_MAX_MB} MB are sent; move it out of the package, or give --code image"
+            f"{code_files()[largest]}: the code for the workers has {size_mb:.0f} MB with it, at "
+            f"most {ARCHIVE_MAX_MB} MB are sent; move it out of the package, or give --code image"
         )
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, file in files.items():
-            packed.writestr(zipfile.ZipInfo(name, _EARLY), file.read_bytes(), zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name, data in files.items():
+            packed.writestr(zipfile.ZipInfo(name, _EARLY), data, zipfile.ZIP_DEFLATED)
     return archive

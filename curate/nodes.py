@@ -64,7 +64,8 @@ class Needs:
         if code_digest() != self.code:
             return (
                 f"has other code of orbit4d ({code_digest()}) than where the build was started "
-                f"({self.code}); renew its image, or give --code ship"
+                f"({self.code}): its image is another, or the code changed meanwhile; renew the "
+                "image, give --code ship, or start the build again"
             )
         return ""
 

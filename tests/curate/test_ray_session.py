@@ -2,8 +2,10 @@
 
 import os
 import socket
+import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from curate import code_package
 from curate.clip import Job
 from curate.cluster import RayOptions, Worker, run_on_ray
-from curate.code_package import code_files, pack_code
+from curate.code_package import code_digest, code_files, pack_code
 from curate.config import BuildConfig
 from curate.nodes import Needs
 from curate.ray_session import connected
@@ -116,6 +119,15 @@ def test_what_a_killed_build_left_goes_with_the_next_one(
     assert not mine.exists()
 
 
+def test_code_that_is_far_too_large_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(code_package, "ARCHIVE_MAX_MB", 0.01)
+    with pytest.raises(ConfigError, match=r"\.py: the code for the workers has .* --code image"):
+        pack_code(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_temporary_folder_with_a_long_name_is_refused(tmp_path: Path) -> None:
     long = RayOptions(temp=tmp_path / ("long" * 10))
     with pytest.raises(ConfigError, match=r"expected a path of at most \d+ bytes"), connected(long):
@@ -135,6 +147,13 @@ def test_the_archive_is_small_the_same_each_time_and_has_what_blender_runs(tmp_p
     (tmp_path / "b").mkdir()
     first, second = pack_code(tmp_path), pack_code(tmp_path / "b")
     assert first.read_bytes() == second.read_bytes()
+    said = "from curate import code_package as c; print(c.__file__, c.code_digest())"
+    run = [sys.executable, "-P", "-c", said]
+    with zipfile.ZipFile(first) as archive:
+        archive.extractall(tmp_path / "node")
+    alone = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "node")}
+    there = subprocess.run(run, env=alone, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert there.stdout.split() == [str(tmp_path / "node/curate/code_package.py"), code_digest()]
     assert first.stat().st_size < 2 * 2**20
     names = code_files().keys()
     assert {"render/blender/__main__.py", "shards/camera.py", "curate/cluster.py"} <= names
