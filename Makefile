@@ -4,6 +4,7 @@
 # make test    everything that CI runs
 # make lint    formatting, rules, types, import directions
 # make chaos N=200 SEED=0   kill workers, nodes and drivers of builds N times; compare what is left
+# make chaos N=200 STORE=s3   the same against a local S3 server that fails now and then
 # make conformance   what depends on Blender, on the other versions of it that Python 3.11 can have
 
 PYTHON ?= python3.11
@@ -57,7 +58,7 @@ conformance:
 N ?= 200
 SEED ?= 0
 chaos: setup
-	$(BIN)/python -m tests.chaos.chaos --kills $(N) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.chaos --kills $(N) --seed $(SEED) --store "$(STORE)"
 
 clean:
 	rm -rf $(VENV) $(VENV)-bpy* $(DEMO) *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -27,6 +27,7 @@ from curate.job import HandOver, Job, Measured
 from curate.retry import command_alone, persist
 from curate.rows import failure, fault_fields, rejection, untried
 from curate.sources import Source
+from curate.stage import DONE, Document, Stage, sizes_of, staging
 from curate.view import AssetView
 from render.runner import BlenderFault
 from render.session import BlenderSession
@@ -56,7 +57,7 @@ def stamp_of(file: Path) -> tuple[int, int] | None:
 
 def done_file(staging: Path) -> Path:
     """Name the file that says that an asset's staging folder is complete."""
-    return staging / "asset.json"
+    return staging / DONE
 
 
 def basis_of(config: BuildConfig, versions: Mapping[str, str]) -> str:
@@ -65,35 +66,35 @@ def basis_of(config: BuildConfig, versions: Mapping[str, str]) -> str:
     return digest_of({"config": deciding, "versions": dict(versions)})
 
 
-def process(job: Job, session: BlenderSession) -> HandOver | None:
+def process(job: Job, session: BlenderSession) -> HandOver | Document:
     """Bring one asset's staging folder to completion.
 
     Returns:
-        What the worker that renders goes on from, where the job is to curate only and there is
-        something to render; then nothing is complete yet.
+        What its ``asset.json`` says. Or what the worker that renders goes on from, where the job
+        is to curate only and there is something to render; then nothing is complete yet.
     """
+    with staging(job) as stage:
+        return _process(job, session, stage)
+
+
+def _process(job: Job, session: BlenderSession, stage: Stage) -> HandOver | Document:
     base = _base(job)
     if job.source.refusal:
-        _complete(job, base, [base | _WHOLE | rejection("source", refusals.refusal(job.source))])
-        return None
+        whole = base | _WHOLE | rejection("source", refusals.refusal(job.source))
+        return _complete(job, base, [whole])
     if (reason := refusals.unwanted(job)) is not None:
-        _complete(job, base, [base | _WHOLE | rejection("source", reason)])
-        return None
+        return _complete(job, base, [base | _WHOLE | rejection("source", reason)])
     with contextlib.ExitStack() as until_done:
         try:
             source = until_done.enter_context(fetched(job.source, job.config.fetch))
         except AssetError as error:
             failed = failure(error.stage, error.rule, str(error), error.detail)
-            _complete(job, base, [base | _WHOLE | failed])
-            return None
+            return _complete(job, base, [base | _WHOLE | failed])
         if source.remote is not None:
             base["bytes"] = source.file.stat().st_size
-        asset = _Asset(replace(job, source=source), session, base)
+        asset = _Asset(replace(job, source=source), session, base, stage)
         rows = asset.rows()
-        if asset.handed is not None:
-            return asset.handed
-        _complete(job, base, rows)
-        return None
+        return asset.handed or _complete(job, base, rows)
 
 
 def give_up(job: Job, reason: str, log_tail: str = "") -> None:
@@ -123,21 +124,25 @@ def _base(job: Job) -> dict[str, Any]:
         "format": source.file.suffix.lower().lstrip("."),
         "settings": basis_of(job.config, job.versions),
         "sample_key": "",
-        "reproduce": command_alone(source, -1, job.staging.parents[1]),
+        "reproduce": command_alone(source, -1, job.run),
         **source.about.fields(),
     }
 
 
-def _complete(job: Job, base: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    document = {"settings": base["settings"], "rows": rows}
+def _complete(job: Job, base: dict[str, Any], rows: list[dict[str, Any]]) -> Document:
+    document = {"settings": base["settings"], "rows": rows, "sizes": sizes_of(job.staging)}
     write_atomic(done_file(job.staging), dump_json(document))
+    return document
 
 
 class _Asset:
     """The state of one asset on its road."""
 
-    def __init__(self, job: Job, session: BlenderSession, base: dict[str, Any]) -> None:
+    def __init__(
+        self, job: Job, session: BlenderSession, base: dict[str, Any], stage: Stage
+    ) -> None:
         self.job = job
+        self.stage = stage
         self.session = session
         self.base = base
         self.config = job.config
@@ -250,6 +255,7 @@ class _Asset:
         row = old or self._base_row(clip) | self._judge(view, clip)
         if old is None or not record.exists():
             write_atomic(record, dump_json(row))
+            self.stage.push()
         self.kept += row["verdict"] == "kept"
         self.crashed += row["rule"] == "blender_crashed"
         if is_candidate(row):
@@ -310,7 +316,7 @@ class _Asset:
         return self.base | {
             "clip_index": clip.index,
             "clip_name": clip.name,
-            "reproduce": command_alone(self.job.source, clip.index, self.job.staging.parents[1]),
+            "reproduce": command_alone(self.job.source, clip.index, self.job.run),
             "duration_s": clip.duration_s,
             "warnings": json.dumps(self.warnings),
         }

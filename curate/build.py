@@ -12,7 +12,7 @@ from curate.asset import give_up
 from curate.card import write_card
 from curate.catalogue import Gathered, gather
 from curate.clip import Job
-from curate.cluster import RayOptions, Worker, run_here, run_on_ray
+from curate.cluster import RayOptions, Worker, run_here, run_on_ray, upload_on_ray
 from curate.collect import Collector, Missing
 from curate.config import BuildConfig
 from curate.display import Display
@@ -21,8 +21,12 @@ from curate.nodes import needs_of
 from curate.plan import Plan, make_plan, plan_of_new
 from curate.report import write_report
 from curate.run_folder import RunFolder
+from curate.store_run import StoreRun
 from render.lights import light_file
 from shards.errors import ConfigError, MachineError
+from shards.mirror import mirrored, push
+from shards.objects import Objects, is_object_url
+from shards.store_write import StoreShardWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,13 @@ class Options:
 
 
 def build(
-    inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options
+    inputs: Sequence[str | Path], out: Path | str, config: BuildConfig, options: Options
 ) -> Collector:
-    """Bring a RUN folder to completion; what an earlier run finished is not done again.
+    """Bring a RUN to completion; what an earlier run finished is not done again.
 
     Args:
         inputs: see ``curate.catalogue``.
-        out: the RUN folder.
+        out: the RUN: a folder, or the URL of an object store.
         config: what comes out.
         options: how to run, and which lists select the inputs.
 
@@ -54,8 +58,8 @@ def build(
 
     Raises:
         ConfigError: an input or a list is missing, or holds no asset.
-        RunError: the folder is in use, or was made with other settings.
-        MachineError: the disk is full, or the folder cannot be written any more.
+        RunError: the RUN is in use, or was made with other settings.
+        MachineError: the disk is full, or the RUN cannot be written any more.
     """
     try:
         return _build(inputs, out, config, options)
@@ -67,15 +71,15 @@ def build(
 
 
 def _build(
-    inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options
+    inputs: Sequence[str | Path], out: Path | str, config: BuildConfig, options: Options
 ) -> Collector:
     gathered = _gather(inputs, config, options)
     sources = gathered.sources
-    run = RunFolder(out, config, update=options.update, retry_failed=options.retry_failed)
+    run = _open(out, config, options, update=options.update)
     started = time.monotonic()
     with (
         contextlib.closing(run),
-        (out / "logs" / "build.jsonl").open("a") as stream,
+        (run.path / "logs" / "build.jsonl").open("a", buffering=1) as stream,
         Interrupts() as interrupts,
     ):
         log = structlog.wrap_logger(
@@ -100,17 +104,42 @@ def _build(
             counts = {"assets": collector.assets, **collector.verdicts, "rules": collector.rules}
             run.finish(counts)
         log.info("end", seconds=time.monotonic() - started, **collector.verdicts)
-    write_report(out)
-    write_card(out)
+    _write_pages(out, config)
     return collector
 
 
-def plan(inputs: Sequence[str | Path], out: Path, config: BuildConfig, options: Options) -> Plan:
+def _open(out: Path | str, config: BuildConfig, options: Options, *, update: bool) -> RunFolder:
+    if is_object_url(out):
+        return StoreRun(
+            str(out), config, update=update, retry_failed=options.retry_failed,
+            keeps=not options.workers,
+        )  # fmt: skip
+    return RunFolder(Path(out), config, update=update, retry_failed=options.retry_failed)
+
+
+def _write_pages(out: Path | str, config: BuildConfig) -> None:
+    if not is_object_url(out):
+        write_report(Path(out))
+        write_card(Path(out))
+        return
+    objects = Objects(str(out), config.store)
+    with mirrored(objects) as folder:
+        write_report(folder)
+        write_card(folder)
+        push(objects, folder, "report")
+
+
+def plan(
+    inputs: Sequence[str | Path], out: Path | str, config: BuildConfig, options: Options
+) -> Plan:
     """Tell what a build would do, without doing it; with other settings what --update would."""
     sources = _gather(inputs, config, options).sources
-    if not (out / "run.json").exists():
+    there = (
+        StoreRun.exists(str(out), config) if is_object_url(out) else Path(out, "run.json").exists()
+    )
+    if not there:
         return plan_of_new(sources)
-    run = RunFolder(out, config, update=True, retry_failed=options.retry_failed)
+    run = _open(out, config, options, update=True)
     with contextlib.closing(run):
         return make_plan(run, sources)
 
@@ -142,15 +171,21 @@ def _work(
             run.staging(source).absolute(),  # workers of a cluster start elsewhere
             run.committed(source.uid),
             run.names_taken_down(source.uid),
+            store=run.objects if isinstance(run, StoreRun) else None,
+            keeps=not options.workers,
         )
         for source in missing
     )
+    in_store = isinstance(run, StoreRun)
     with contextlib.ExitStack() as while_working:
         if options.workers:
+            if isinstance(run.writer, StoreShardWriter):
+                run.writer.upload = upload_on_ray
             said = run.path.absolute() / "logs" / "workers.log"
             ray_options = replace(options.ray, workers=options.workers, log=said)
             firsts = list(collector.sources.roots.values())
-            needs = while_working.enter_context(needs_of(firsts, roots, run.path))
+            seen = None if in_store else run.path
+            needs = while_working.enter_context(needs_of(firsts, roots, seen))
             outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker, needs)
         else:
             outcomes = run_here(jobs, run.config, roots)
@@ -161,7 +196,7 @@ def _work(
             with interrupts.shielded():
                 if fault:
                     give_up(job, fault, outcome.log_tail)
-                rows = run.finished_rows(job.source)
+                rows = run.finished_rows(job.source, outcome.document)
                 collector.finished(job.source, rows)
             verdicts = [row["verdict"] for row in rows]
             log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)

@@ -18,7 +18,9 @@ from shards.errors import ConfigError
 
 def build(
     paths: Inputs,
-    out: Annotated[Path, typer.Option(help="RUN folder; made if it does not exist")],
+    out: Annotated[
+        str, typer.Option(help="RUN: a folder, made if it does not exist, or s3://, gs://, az://")
+    ],
     workers: Annotated[
         int, typer.Option(min=0, help="Ray workers; 0: one Blender, without Ray")
     ] = 0,
@@ -87,6 +89,7 @@ def build(
       orbit4d build 's3://bucket/models/**/*.glb' manifest.csv --out out/run5
       orbit4d build assets/ --out out/run1 --plan
       orbit4d build assets/ --out /shared/run --address auto --workers 64 --worker-gpus 0.5
+      orbit4d build assets/ --out s3://bucket/run --address auto --workers 64
       orbit4d build objaverse: --allow-list curated.txt --deny-list taken_down.txt --out out/run6
     """
     from curate.build import Options, plan
@@ -141,7 +144,7 @@ def _resources(given: list[str]) -> dict[str, float]:
     return found
 
 
-def _print_summary(out: Path, verdicts: dict[str, int], rules: dict[str, int]) -> None:
+def _print_summary(out: str, verdicts: dict[str, int], rules: dict[str, int]) -> None:
     table = Table("verdict", "rule", "clips", box=None, pad_edge=False)
     table.add_row("kept", "", str(verdicts.get("kept", 0)))
     for rule, count in sorted(rules.items(), key=lambda item: (-item[1], item[0])):

@@ -1,6 +1,8 @@
 """Verbs beside a build: ``orbit4d curate glance``, ``replay`` and ``stats``."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +15,7 @@ from shards.errors import AssetError, RunError
 
 app = typer.Typer(no_args_is_help=True, help="Look at headers and ledgers; try other limits.")
 
-_Run = Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")]
+_Run = Annotated[str, typer.Argument(help="RUN, or its ledger folder")]
 _IMAGES = "render.qa."  # settings that begin so limit what was rendered
 
 
@@ -73,14 +75,14 @@ def replay(
     from curate.replay import replay as judge
     from render.qa import QaConfig
 
-    folder = _run_folder(run)
     of_images = [said for said in overrides or [] if said.startswith(_IMAGES)]
     of_rules = [said for said in overrides or [] if not said.startswith(_IMAGES)]
-    config = CurateConfig.build(_settings(folder, "curate"), of_rules)
-    images = QaConfig.build(
-        _settings(folder, "render", "qa"), [said.removeprefix(_IMAGES) for said in of_images]
-    )
-    found = judge(ledger.load(folder), config, images)
+    with _run_folder(run) as folder:
+        config = CurateConfig.build(_settings(folder, "curate"), of_rules)
+        images = QaConfig.build(
+            _settings(folder, "render", "qa"), [said.removeprefix(_IMAGES) for said in of_images]
+        )
+        found = judge(ledger.load(folder), config, images)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(found.rows, schema=ledger.SCHEMA), out)
@@ -104,7 +106,8 @@ def stats(run: _Run) -> None:
     """
     from curate.report_data import read_table, summarise
 
-    summary = summarise(read_table(_run_folder(run)))
+    with _run_folder(run) as folder:
+        summary = summarise(read_table(folder))
     console = Console()
     console.print(f"{summary.assets} assets, {summary.rows} rows")
     funnel = Table("stage", box=None, pad_edge=False)
@@ -149,7 +152,8 @@ def apply_review(
     from curate.review import judge, read_marks
     from shards.files import write_atomic
 
-    table = read_table(_run_folder(run)).select(["uid", "clip_index", "sample_key"])
+    with _run_folder(run) as folder:
+        table = read_table(folder).select(["uid", "clip_index", "sample_key"])
     found = judge([mark for path in marks for mark in read_marks(path)], table.to_pylist())
     lists = {"allow": found.allow, "deny": found.deny, "samples": found.samples}
     out.mkdir(parents=True, exist_ok=True)
@@ -160,11 +164,15 @@ def apply_review(
         print(f"assets with clips of both kinds, in neither list: {', '.join(found.mixed)}")
 
 
-def _run_folder(path: Path) -> Path:
-    folder = path.parent if path.name == "ledger" and path.is_dir() else path
-    if not (folder / "ledger").is_dir():
-        raise RunError(f"{path}: holds no ledger; give a folder written by `orbit4d build --out`")
-    return folder
+@contextlib.contextmanager
+def _run_folder(run: str) -> Iterator[Path]:
+    from shards.mirror import as_folder
+
+    with as_folder(run) as path:
+        folder = path.parent if path.name == "ledger" and path.is_dir() else path
+        if not (folder / "ledger").is_dir():
+            raise RunError(f"{run}: holds no ledger; give what `orbit4d build --out` was given")
+        yield folder
 
 
 def _settings(run: Path, *sections: str) -> dict[str, Any]:

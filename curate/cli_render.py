@@ -21,7 +21,7 @@ def one(
         Path, typer.Option(help="folder for shard, ledger row and contact sheet")
     ] = Path("one"),
     run: Annotated[
-        Path | None, typer.Option(help="RUN folder whose settings count [the defaults]")
+        str | None, typer.Option(help="RUN whose settings count, folder or URL [the defaults]")
     ] = None,
     uid: Annotated[str, typer.Option(help="name of the asset in that run, if it has another")] = "",
     root: Annotated[

@@ -7,13 +7,13 @@ import typer
 
 from shards.errors import Orbit4dError
 
-_Run = Annotated[Path, typer.Argument(help="RUN folder, as written by `orbit4d build --out RUN`")]
+_Run = Annotated[str, typer.Argument(help="RUN, as given to `orbit4d build --out RUN`")]
 
 
 def report(
     run: _Run,
     other: Annotated[
-        Path | None, typer.Argument(metavar="[RUN_B]", help="a later run to compare it with")
+        str | None, typer.Argument(metavar="[RUN_B]", help="a later run to compare it with")
     ] = None,
     review: Annotated[
         int, typer.Option(min=0, help="clips of every rule, and kept ones, to offer for review")
@@ -25,22 +25,30 @@ def report(
     a dataset card with licences and attributions. With two runs it writes
     RUN_B/report/compare.html instead: verdicts that changed, scores that drifted, new failures.
 
+    Of a RUN in an object store the page is put there.
+
     Example: orbit4d report out/run1
     Example: orbit4d report out/run1 out/run2
+    Example: orbit4d report s3://bucket/run
     """
     # pyarrow and jinja2 load slowly; --help needs neither
     from curate.card import write_card
     from curate.report import write_comparison, write_report
+    from shards.mirror import as_folder, publish_pages
 
     try:
-        if other is not None:
-            typer.echo(write_comparison(run, other))
-            return
-        page = write_report(run, reviewed=review)
-        write_card(run)
+        with as_folder(run) as folder:
+            if other is not None:
+                with as_folder(other) as later:
+                    page = write_comparison(folder, later)
+                    place = publish_pages(later, other)
+            else:
+                page = write_report(folder, reviewed=review)
+                write_card(folder)
+                place = publish_pages(folder, run)
     except Orbit4dError as error:
         raise _stop(error) from error
-    typer.echo(page)
+    typer.echo(f"{place}/report/{page.name}")
 
 
 def contact(
@@ -61,9 +69,11 @@ def contact(
     Example: orbit4d contact out/run1 contact.png --sequence static --sequence orbit
     """
     from curate.contact import contact_sheet
+    from shards.mirror import as_folder
 
     try:
-        pages = contact_sheet(run, out, sequence or "orbit", columns, rows, only or ())
+        with as_folder(run) as folder:
+            pages = contact_sheet(folder, out, sequence or "orbit", columns, rows, only or ())
     except Orbit4dError as error:
         raise _stop(error) from error
     for page in pages:

@@ -1,7 +1,6 @@
 """``orbit4d sql``: questions about a RUN's ledger and index."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,7 +12,7 @@ _LINES_MAX = 200  # of a table on screen
 
 
 def sql(
-    run: Annotated[Path, typer.Argument(help="RUN folder, as written by `orbit4d build --out`")],
+    run: Annotated[str, typer.Argument(help="RUN, as given to `orbit4d build --out`")],
     query: Annotated[
         str | None, typer.Argument(help="one SELECT over `ledger` and `index`; -: from stdin")
     ] = None,
@@ -31,13 +30,15 @@ def sql(
     """  # noqa: E501  # a command is one line
     from curate import sql as questions  # DuckDB loads slowly; --help does without
     from shards.errors import RunError
+    from shards.mirror import as_folder
 
     if schema == (query is not None):
         raise RunError("give either a query or --schema: orbit4d sql RUN 'select ...'")
-    if schema:
-        answer = questions.schema(run)
-    else:
-        answer = questions.ask(run, sys.stdin.read() if query == "-" else query or "")
+    with as_folder(run) as folder:
+        if schema:
+            answer = questions.schema(folder)
+        else:
+            answer = questions.ask(folder, sys.stdin.read() if query == "-" else query or "")
     if style != "table":
         text = questions.as_csv(answer) if style == "csv" else questions.as_json(answer)
         sys.stdout.write(text)

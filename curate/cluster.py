@@ -24,14 +24,18 @@ from curate.asset import crash_file, process
 from curate.clip import Job
 from curate.config import BuildConfig
 from curate.fetch import make_cache
+from curate.job import HandOver
 from curate.last_words import LastWords
 from curate.nodes import Needs, check_nodes
-from curate.ray_session import connected
+from curate.ray_session import connected, import_ray
+from curate.stage import Document
 from render.config import RetryConfig
 from render.runner import BlenderFault, BlenderProcess
 from render.session import BlenderSession
 from shards.errors import MachineError
+from shards.store_write import ShardJob, Uploaded, upload_shard
 
+_UPLOAD_RETRIES = 5  # of a shard whose machine goes away
 _CRASH_TAIL = 4000  # characters of a dead worker's stacks
 
 
@@ -98,11 +102,13 @@ class Outcome:
         job: what was worked on.
         fault: why no worker finished it; empty if one did.
         log_tail: the stacks of the last worker that died over it, where it left any.
+        document: what the worker that finished it returned (``asset.process``).
     """
 
     job: Job
     fault: str = ""
     log_tail: str = ""
+    document: Document | None = None
 
 
 def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Generator[Outcome]:
@@ -110,8 +116,8 @@ def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Gen
     with threadpool_limits(limits=1, user_api="blas"), _blender(config, roots) as blender:
         session = BlenderSession(blender, config.limits)
         for job in jobs:
-            process(job, session)
-            yield Outcome(job)
+            done = process(job, session)
+            yield Outcome(job, document=done if isinstance(done, dict) else None)
 
 
 def _blender(config: BuildConfig, roots: list[Path]) -> BlenderProcess:
@@ -128,7 +134,7 @@ class Worker:
         self._blender = _blender(config, roots)
         self._session = BlenderSession(self._blender, config.limits)
 
-    def work(self, job: Job) -> None:
+    def work(self, job: Job) -> HandOver | Document | None:
         """Bring one asset's staging folder to completion.
 
         What ends this process by a signal of its own (a fault in a codec, say) leaves its stacks
@@ -138,14 +144,15 @@ class Worker:
         with crash_file(job.staging).open("w") as stacks:
             faulthandler.enable(stacks)
             try:
-                self.do(job)
+                document = self.do(job)
             finally:
                 faulthandler.disable()
-        crash_file(job.staging).unlink()
+        crash_file(job.staging).unlink(missing_ok=True)
+        return document
 
-    def do(self, job: Job) -> None:
+    def do(self, job: Job) -> HandOver | Document | None:
         """Take one asset along its road."""
-        process(job, self._session)
+        return process(job, self._session)
 
     def ready(self, needs: Needs | None = None) -> None:
         """Answer once this worker can work: its node has what it needs, and Blender is up.
@@ -286,7 +293,7 @@ class _Pool:
         """Take an answer, or what is left of a worker; replace it then."""
         actor, job = self.busy.pop(reference)
         try:
-            self.ray.get(reference)
+            document = self.ray.get(reference)
         except self.ray.exceptions.RayActorError as error:
             self._start()
             where, lines = self.words.of(actor, error)
@@ -297,7 +304,7 @@ class _Pool:
             raise error.cause from error  # what it was in the worker, for the user to read
         else:
             self.idle.append(actor)
-            yield Outcome(job)
+            yield Outcome(job, document=document)
 
     def close(self) -> None:
         """End the actors; each first ends its Blender where it still can."""
@@ -344,3 +351,20 @@ class _Again:
         pause_s = 0.0 if stacks else self.config.pause_after(kills)
         heapq.heappush(self.waiting, (time.monotonic() + pause_s, uid, job))
         return None
+
+
+def upload_on_ray(job: ShardJob) -> Uploaded:
+    """Have a shard assembled and uploaded by whoever has room; here where no Ray runs.
+
+    The workers hold the CPUs as long as they live, so this asks for none: it mostly waits.
+    """
+    ray = import_ray()
+    if not ray.is_initialized():
+        return upload_shard(job)
+    options = {"num_cpus": 0, "max_retries": _UPLOAD_RETRIES, "scheduling_strategy": "SPREAD"}
+    try:
+        return ray.get(ray.remote(upload_shard).options(**options).remote(job))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.RayError as error:
+        raise MachineError(f"{job.name}: no machine could upload it: {error}") from error

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from curate.config_assets import DuplicateConfig, QualityConfig, RightsConfig
 from render.config import LimitConfig, Quality, RenderConfig
 from shards.config import Config
+from shards.objects import ObjectsConfig
 
 
 class ClipConfig(Config):
@@ -167,3 +168,4 @@ class BuildConfig(Config):
     shards: ShardConfig = ShardConfig()
     limits: LimitConfig = LimitConfig()
     fetch: FetchConfig = FetchConfig()
+    store: ObjectsConfig = ObjectsConfig()

@@ -9,6 +9,7 @@ from curate.config import BuildConfig
 from curate.facts import Decision, Facts
 from curate.sources import Source
 from render.paths import Frame
+from shards.objects import Objects
 from shards.sample import sample_key
 from shards.tombstones import content_name, is_named
 from shards.write import StagedSample
@@ -68,6 +69,9 @@ class Job:
         only: index of the one clip to do; None: all.
         curate_only: stop before anything is rendered.
         handed: what a worker that only curates found.
+        store: the object store that the RUN lies in, if it does; ``staging`` is a folder of the
+            worker then, and what is finished goes to the store too.
+        keeps: the staging folder stays when the asset is done, for the driver to read.
     """
 
     source: Source
@@ -79,6 +83,13 @@ class Job:
     only: int | None = None
     curate_only: bool = False
     handed: HandOver = HandOver()
+    store: Objects | None = None
+    keeps: bool = True
+
+    @property
+    def run(self) -> str:
+        """Name the RUN, for people and commands."""
+        return str(self.staging.parents[1]) if self.store is None else self.store.url
 
     def holds(self, key: str, fingerprint: str) -> bool:
         """Tell whether a sample is there, made from the same: in a shard, or staged."""

@@ -18,6 +18,7 @@ from curate.run_folder import RunFolder
 from curate.sources import Source
 from render.lights import light_file
 from shards.errors import ConfigError
+from shards.store import Missing, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,16 @@ class One:
     root: Path | None = None
 
 
-def settings_of(run: Path) -> BuildConfig:
-    """Return the settings with which a RUN folder was built.
+def settings_of(run: Path | str) -> BuildConfig:
+    """Return the settings with which a RUN was built.
 
     Raises:
-        ConfigError: it is no RUN folder.
+        ConfigError: it is no RUN.
     """
     try:
-        document = json.loads((run / "run.json").read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f"{run}: is no RUN folder: run.json is missing") from None
+        document = json.loads(open_store(run).read("run.json"))
+    except Missing:
+        raise ConfigError(f"{run}: is no RUN: run.json is missing") from None
     return BuildConfig.build(document["config"])
 
 

@@ -18,7 +18,7 @@ MEANINGS: Mapping[State, str] = {
     "staged": "pack: an earlier build rendered it",
     "taken_down": "enter a row: tombstones.json has it, it is not looked at",
     "new": "do: the ledger has no row of it",
-    "begun": "go on: an earlier build finished some of its clips",
+    "begun": "go on: an earlier build began with it",
     "retry": "do again: it has failed clips, and --retry-failed is given",
     "settings": "judge again: other settings or versions; render what they change",
     "files": "do again: its files changed, or are gone",
@@ -102,12 +102,13 @@ def make_plan(run: RunFolder, sources: Iterable[Source]) -> Plan:
     """Say what a build would do with these assets; nothing is changed."""
     counts: Counter[State] = Counter()
     examples: defaultdict[State, list[str]] = defaultdict(list)
+    begun = run.begun()
     for source, found, _ in review(run, sources):
         state: State = found
         if found not in ("finished", "staged"):
             if run.barred(source).refusal == "taken_down":
                 state = "taken_down"
-            elif found == "new" and any(run.staging(source).glob("c*.json")):
+            elif found == "new" and source.uid in begun:
                 state = "begun"
         _note(counts, examples, state, source)
     return Plan(counts, examples, run.changes)

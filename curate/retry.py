@@ -41,7 +41,7 @@ def persist(
                 sleep(config.pause_after(machine))
 
 
-def command_alone(source: Source, clip_index: int, run: Path) -> str:
+def command_alone(source: Source, clip_index: int, run: Path | str) -> str:
     """Return the command that does one clip of a run alone, with its settings and random draws.
 
     Of a whole asset (``clip_index`` -1) it does the first clip, and ends as the asset did.

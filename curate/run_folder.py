@@ -28,6 +28,7 @@ from curate.compact import compact
 from curate.config import BuildConfig
 from curate.records import Records
 from curate.sources import REFUSALS, Source
+from curate.stage import Document
 from render.lights import light_file
 from shards.errors import RunError
 from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
@@ -89,7 +90,7 @@ class RunFolder:
         for folder in (self.path, self.withdrawn()):
             clear_temporaries(folder)
         ledger.recover(self.path)
-        self.writer = ShardWriter(self.path, int(self.config.shards.target_mb * 2**20))
+        self.writer = self._open_writer()
         self._tombstones = frozenset(read_tombstones(LocalStore(self.path)))
         self._of_bytes = frozenset(filter(is_content, self._tombstones))
         self._of_assets: dict[str, list[str]] = defaultdict(list)
@@ -106,6 +107,14 @@ class RunFolder:
             else:
                 self._survivors.append(sample)
                 self._records.add_sample(uid_of(sample.key), sample.key, sample.fingerprint())
+
+    @property
+    def name(self) -> str:
+        """What people know the RUN by: its folder, or its URL."""
+        return str(self.path)
+
+    def _open_writer(self) -> ShardWriter:
+        return ShardWriter(self.path, int(self.config.shards.target_mb * 2**20))
 
     def begin(self) -> None:
         """Put on record with which settings the folder is worked on from now on."""
@@ -167,7 +176,7 @@ class RunFolder:
         if (change := self._change(source, rows)) or any(map(self._is_restored, rows)):
             return rows, change or "takedown"
         there = self._standing(self.committed(source.uid))
-        return rows, "" if self._standing(_kept(rows)) == there else "samples"
+        return rows, "" if self._standing(kept_samples(rows)) == there else "samples"
 
     def entered_rows(self, uid: str, *, whole: bool) -> list[dict[str, Any]]:
         """Return an asset's ledger rows: whole, or ``records.COLUMNS`` of them."""
@@ -182,12 +191,17 @@ class RunFolder:
         if not done_file(self.staging(source)).exists():
             return None
         rows = self.finished_rows(source)
-        there = all(self._has_sample(source, *item) for item in _kept(rows).items())
+        there = all(self._has_sample(source, *item) for item in kept_samples(rows).items())
         return rows if there and not self._change(source, rows) else None
 
-    def finished_rows(self, source: Source) -> list[dict[str, Any]]:
-        """Return the rows of an asset whose staging folder was just completed."""
-        return json.loads(done_file(self.staging(source)).read_bytes())["rows"]
+    def finished_rows(
+        self, source: Source, document: Document | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows of an asset that was just completed; its worker returned ``document``."""
+        if document is None:
+            document = json.loads(done_file(self.staging(source)).read_bytes())
+        assert document is not None
+        return document["rows"]
 
     def reopen(self, source: Source) -> None:
         """Declare an asset's staging folder unfinished; clips that still hold stay in it."""
@@ -259,7 +273,7 @@ class RunFolder:
             self.changes = _changes(json.loads(path.read_bytes()), self._document())
         if self.changes and not update:
             raise RunError(
-                f"{self.path}: was built with other settings:\n  "
+                f"{self.name}: was built with other settings:\n  "
                 + "\n  ".join(self.changes)
                 + "\nGive another --out, or --update to judge all clips anew and render those "
                 "that this changes; --plan says which"
@@ -313,7 +327,7 @@ def uid_of(key: str) -> str:
     return key.rpartition("-")[0]
 
 
-def _kept(rows: list[dict[str, Any]]) -> dict[str, str]:
+def kept_samples(rows: list[dict[str, Any]]) -> dict[str, str]:
     """Return key -> fingerprint of the samples that rows tell of."""
     return {row["sample_key"]: row["fingerprint"] for row in rows if row["verdict"] == "kept"}
 
@@ -350,7 +364,15 @@ def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the settings and versions that differ and that decide verdicts or bytes."""
     before, after = _flat(old), _flat(new)
-    ignored = ("config.limits.", "config.shards.", "config.fetch.", "commit", "counts", "complete")
+    ignored = (
+        "config.limits.",
+        "config.shards.",
+        "config.fetch.",
+        "config.store.",
+        "commit",
+        "counts",
+        "complete",
+    )
     return [
         f"{name.removeprefix('config.')}: {before.get(name)!r}, now {after.get(name)!r}"
         for name in sorted(before.keys() | after.keys())

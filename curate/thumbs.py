@@ -19,6 +19,7 @@ from PIL import Image
 from shards import index
 from shards.errors import SampleError, ShardError
 from shards.files import write_atomic
+from shards.mirror import read_sample_bytes
 from shards.sample import SampleMeta, decode_sequence, members_of
 
 STRIP_FRAMES = 12  # the page's CSS steps() says the same number
@@ -46,14 +47,11 @@ def read_sample(run: Path, entry: index.IndexEntry) -> Sample:
         ShardError: if the tar is not there.
         SampleError: if these bytes of it are not that sample.
     """
-    tar = index.shard_dir(run) / f"{entry.shard}.tar"
     try:
-        with tar.open("rb") as stream:
-            stream.seek(entry.offset)
-            data = stream.read(entry.length)
+        data = read_sample_bytes(run, entry)
     except OSError as error:
-        raise ShardError(f"{tar.name}: cannot be read: {error.strerror}") from error
-    where = f"{tar.name}: sample {entry.key!r}"
+        raise ShardError(f"{entry.shard}.tar: cannot be read: {error.strerror}") from error
+    where = f"{entry.shard}.tar: sample {entry.key!r}"
     if len(data) != entry.length:
         raise SampleError(f"{where}: {len(data)} of {entry.length} bytes are there; it was cut off")
     if hashlib.sha256(data).hexdigest() != entry.sha256:

@@ -11,6 +11,7 @@ from shards import index
 from shards.errors import SampleError, ShardError
 from shards.files import sha256_of
 from shards.index import IndexEntry
+from shards.mirror import shard_file
 from shards.sample import SampleMeta, decode_sequence, decode_stored, members_of
 
 _END_OF_ARCHIVE = bytes(1024)
@@ -96,17 +97,25 @@ def _check_shard(
     if expected is None or not entries:
         report.faults.append(Fault(name, "the tar is not in the index", _MERGE))
         return report
+    with shard_file(run, name) as here:
+        report.faults += _content_faults(here, name, expected, entries)
+    report.faults += _part_faults(run, name, entries)
+    return report
+
+
+def _content_faults(
+    tar: Path, name: str, expected: dict[str, Any], entries: list[IndexEntry]
+) -> Iterator[Fault]:
+    size = tar.stat().st_size
     if size != expected["bytes"]:
         what = f"is {size} bytes, the index says {expected['bytes']}"
-        report.faults.append(Fault(name, what, _COPY))
+        yield Fault(name, what, _COPY)
     elif sha256_of(tar) != expected["sha256"]:
-        report.faults.append(Fault(name, "its sha256 is not that of index.json", _COPY))
+        yield Fault(name, "its sha256 is not that of index.json", _COPY)
     if expected["samples"] != len(entries):
         what = f"index.json counts {expected['samples']} samples, index.parquet {len(entries)}"
-        report.faults.append(Fault(name, what, _MERGE))
-    report.faults += _part_faults(run, name, entries)
-    report.faults += _tar_faults(tar, size, entries)
-    return report
+        yield Fault(name, what, _MERGE)
+    yield from _tar_faults(tar, size, entries)
 
 
 def _part_faults(run: Path, name: str, entries: list[IndexEntry]) -> Iterator[Fault]:

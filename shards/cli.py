@@ -1,6 +1,5 @@
 """Commands about shards: ``orbit4d shards check|ls``, and those of ``shards.cli_manage``."""
 
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -11,6 +10,7 @@ from rich.table import Table
 from shards import cli_manage
 from shards.check import CheckReport, check_run
 from shards.errors import Orbit4dError
+from shards.mirror import as_folder
 from shards.read import SampleReader
 from shards.where import parse_where
 
@@ -18,19 +18,19 @@ app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Look into shards and check them."
 )
 
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder that `orbit4d build` wrote.")
-]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="What `orbit4d build --out` was given.")]
 
 
 @app.command(epilog="Example: orbit4d shards check out/run1")
-def check(run: RunFolder) -> None:
+def check(run: Run) -> None:
     """Check every byte of every shard against the index, and that every image decodes.
 
+    RUN may be a URL: s3://bucket/run. Its shards are fetched one after the other.
     Exit status 0: all whole. 1: something is wrong; each fault is printed with what to do.
     """
     try:
-        report = check_run(run)
+        with as_folder(run) as folder:
+            report = check_run(folder)
     except Orbit4dError as error:
         _fail(error)
     _print_check(report)
@@ -39,7 +39,7 @@ def check(run: RunFolder) -> None:
 
 @app.command("ls", epilog="Example: orbit4d shards ls out/run1 --limit 20")
 def list_samples(
-    run: RunFolder,
+    run: Run,
     limit: Annotated[int, typer.Option(min=0, help="Print so many at most; 0: all.")] = 0,
     where: Annotated[
         str, typer.Option(help="Only samples whose scores fit, as in: motion > 0.05")

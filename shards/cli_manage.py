@@ -1,5 +1,6 @@
 """Commands that look into, rewrite and hand on shards; mounted by ``shards.cli``."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,26 @@ T = TypeVar("T")
 
 app = typer.Typer(rich_markup_mode="rich")
 
+
+def _local(path: Path) -> Path:
+    """Refuse a URL, which a path cannot hold."""
+    if re.match(r"[a-z0-9]+:/", str(path)):
+        raise ConfigError(
+            f"{path}: this command needs a copy of the RUN in a folder; `check`, `ls`, `cat` and "
+            "`tombstone` take a URL"
+        )
+    return path
+
+
+def _all_local(paths: list[Path]) -> list[Path]:
+    return [_local(path) for path in paths]
+
+
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder that `orbit4d build` wrote.")
+    Path,
+    typer.Argument(metavar="RUN", help="Folder that `orbit4d build` wrote.", callback=_local),
 ]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="What `orbit4d build --out` was given.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to write; new or empty.")]
 TargetMb = Annotated[float, typer.Option(min=0.001, help="Shards of about this size, MB.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
@@ -51,7 +69,7 @@ def lint(
 
 @app.command(epilog="Example: orbit4d shards cat out/run1 fox-000 orbit.rgba.webp > orbit.webp")
 def cat(
-    run: RunFolder,
+    run: Run,
     key: Annotated[str, typer.Argument(metavar="KEY", help="See `orbit4d shards ls`.")],
     member: Annotated[
         str, typer.Argument(metavar="MEMBER", help="Name after KEY and a dot.")
@@ -107,7 +125,9 @@ def split(
 
 @app.command(epilog="Example: orbit4d shards merge out/run1 out/run2 --out out/all --codec fast")
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="RUN folders.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="RUN folders.", callback=_all_local)
+    ],
     out: Out,
     target_mb: TargetMb = 256.0,
     codec: Annotated[
@@ -148,7 +168,7 @@ def export(
 
 @app.command(epilog="Example: orbit4d shards tombstone out/run1 fox --reason 'asked by its author'")
 def tombstone(
-    run: RunFolder,
+    run: Run,
     names: Annotated[list[str], typer.Argument(metavar="UID...", help="Assets, or sample keys.")],
     reason: Annotated[str, typer.Option(help="Kept beside the names.")] = "",
 ) -> None:

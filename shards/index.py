@@ -5,8 +5,10 @@ written first and the tar's rename is the commit, so a part without its tar is a
 killed run and is removed by the next.
 """
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.errors import ShardError
-from shards.files import clear_temporaries, dump_json, sha256_of, write_atomic
+from shards.files import (
+    clear_temporaries,
+    dump_json,
+    publish,
+    sha256_of,
+    temporary_for,
+    write_atomic,
+)
 
+_GROUP_ROWS = 65_536  # of the merged index; memory holds about so many
 REBUILD = "Delete index.json and run the same build again: it is written anew"
 
 _COLUMNS = pa.schema(
@@ -85,7 +95,21 @@ def part_dir(run: Path) -> Path:
 
 def write_part(run: Path, shard: str, entries: list[IndexEntry]) -> None:
     """Write the index part of a shard; the shard counts once its tar has its final name too."""
-    write_atomic(part_dir(run) / f"{shard}.parquet", _to_parquet(entries))
+    write_atomic(part_dir(run) / f"{shard}.parquet", part_bytes(entries))
+
+
+def part_bytes(entries: list[IndexEntry], about: Mapping[str, str] | None = None) -> bytes:
+    """Return an index part as Parquet, with words about its shard (see ``about_part``)."""
+    table = pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_COLUMNS)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(dict(about or {})), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def about_part(path: Path) -> dict[str, str]:
+    """Return the words about its shard that an index part holds."""
+    words = pq.read_schema(path).metadata or {}
+    return {name.decode(): value.decode() for name, value in words.items()}
 
 
 def committed(run: Path) -> dict[str, list[IndexEntry]]:
@@ -104,13 +128,17 @@ def committed_parts(run: Path) -> Iterator[Path]:
         ShardError: if a tar has no index part; nothing here makes such a state.
     """
     for tar in tars(run):
-        part = part_dir(run) / f"{tar.stem}.parquet"
-        if not part.exists():
-            raise ShardError(
-                f"{tar}: has no index part {part}. Shards are written with one; if this tar was "
-                "copied here, move it out of the folder"
-            )
-        yield part
+        yield _part_of(run, tar)
+
+
+def _part_of(run: Path, tar: Path) -> Path:
+    part = part_dir(run) / f"{tar.stem}.parquet"
+    if not part.exists():
+        raise ShardError(
+            f"{tar}: has no index part {part}. Shards are written with one; if this tar was "
+            "copied here, move it out of the folder"
+        )
+    return part
 
 
 def committed_table(run: Path) -> pa.Table:
@@ -199,19 +227,20 @@ def empty_table() -> pa.Table:
 def merge(run: Path, next_number: int) -> None:
     """Write ``index.parquet`` (all samples) and ``index.json`` (bytes and sha256 per shard)."""
     known = {shard["name"]: shard for shard in head(run).get("shards", [])}
-    entries: list[IndexEntry] = []
     shards: list[dict[str, Any]] = []
-    for name, part in committed(run).items():
-        tar = shard_dir(run) / f"{name}.tar"
-        size = tar.stat().st_size
-        old = known.get(name)
-        digest = old["sha256"] if old and old["bytes"] == size else sha256_of(tar)
-        entries += part
-        shards.append({"name": name, "bytes": size, "sha256": digest, "samples": len(part)})
-    write_atomic(run / "index.parquet", _to_parquet(entries))
+    with _merged(run / "index.parquet") as add:
+        for tar in tars(run):
+            part = _part_of(run, tar)
+            size, old = tar.stat().st_size, known.get(tar.stem)
+            # of shards that lie elsewhere only the size is here; their part has the digest
+            digest = about_part(part).get("sha256") or (
+                old["sha256"] if old and old["bytes"] == size else sha256_of(tar)
+            )
+            samples = add(read_table(part))
+            shards.append({"name": tar.stem, "bytes": size, "sha256": digest, "samples": samples})
     document = {
         "schema_version": 1,
-        "samples": len(entries),
+        "samples": sum(shard["samples"] for shard in shards),
         "shards": shards,
         "next_shard": next_number,
     }
@@ -237,8 +266,31 @@ def head(run: Path) -> dict[str, Any]:
     return document
 
 
-def _to_parquet(entries: list[IndexEntry]) -> bytes:
-    sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_COLUMNS)
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+@contextlib.contextmanager
+def _merged(path: Path) -> Iterator[Callable[[pa.Table], int]]:
+    """Write a table that is made of many, none of which is kept in memory for long."""
+    temporary = temporary_for(path)
+    waiting: list[pa.Table] = []
+
+    def write() -> None:
+        writer.write_table(pa.concat_tables(waiting).combine_chunks(), _GROUP_ROWS)
+        waiting.clear()
+
+    def add(table: pa.Table) -> int:
+        waiting.append(table.replace_schema_metadata(None))
+        if sum(one.num_rows for one in waiting) >= _GROUP_ROWS:
+            write()
+        return table.num_rows
+
+    try:
+        with pq.ParquetWriter(temporary, _COLUMNS, compression="zstd") as writer:
+            yield add
+            waiting.append(_COLUMNS.empty_table())
+            write()
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        publish(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

@@ -7,6 +7,7 @@ with growing pauses; samples are kept in a bounded folder on disk, by their sha2
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ Store = LocalStore | RemoteStore
 
 def open_store(run: Path | str, config: StoreConfig | None = None) -> Store:
     """Open a RUN by path or URL."""
-    text = str(run)
+    text = re.sub(r"^([a-z][a-z0-9]+):/(?=[^/])", r"\1://", str(run))  # a Path folds slashes
     if "://" not in text:
         return LocalStore(Path(run))
     if text.startswith("file://"):

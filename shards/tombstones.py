@@ -6,6 +6,7 @@ Readers of a local folder notice a change at the next sample, others within ``EV
 keep the bytes until ``orbit4d shards compact``.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from shards.errors import ShardError
 from shards.files import dump_json, write_atomic
 from shards.index import IndexEntry
+from shards.objects import Objects, Outdated, Version, is_object_url
 from shards.store import LocalStore, Missing, Store
 
 FILE = "tombstones.json"
@@ -27,25 +29,52 @@ def read_tombstones(store: Store) -> dict[str, str]:
         ShardError: if it is damaged; what was taken down must not come back by accident.
     """
     try:
-        document = json.loads(store.read(FILE))
+        data = store.read(FILE)
+    except Missing:
+        return {}
+    return _names_in(data, f"{store.root}/{FILE}")
+
+
+def _names_in(data: bytes, where: str) -> dict[str, str]:
+    try:
+        document = json.loads(data)
         names = document["names"]
         if document["schema_version"] != 1 or not isinstance(names, dict):
             raise ValueError("not version 1")
-    except Missing:
-        return {}
     except (ValueError, KeyError, TypeError) as error:
         raise ShardError(
-            f"{store.root}/{FILE}: cannot be read: {error}. Restore it, or write the list again: "
+            f"{where}: cannot be read: {error}. Restore it, or write the list again: "
             "orbit4d shards tombstone RUN UID..."
         ) from error
     return {str(name): str(reason) for name, reason in names.items()}
 
 
-def add_tombstones(run: Path, names: dict[str, str]) -> dict[str, str]:
+def add_tombstones(run: Path | str, names: dict[str, str]) -> dict[str, str]:
     """Add names to the list, for good; returns the whole list."""
-    listed = read_tombstones(LocalStore(run)) | names
-    write_atomic(run / FILE, dump_json({"schema_version": 1, "names": listed}))
+    if is_object_url(run):
+        return _add_to_store(Objects(str(run)), names)
+    folder = Path(run)
+    listed = read_tombstones(LocalStore(folder)) | names
+    write_atomic(folder / FILE, _document(listed))
     return listed
+
+
+def _add_to_store(objects: Objects, names: dict[str, str]) -> dict[str, str]:
+    while True:
+        version: Version | None = None
+        listed: dict[str, str] = {}
+        with contextlib.suppress(Missing):
+            data, version = objects.read_version(FILE)
+            listed = _names_in(data, f"{objects.url}/{FILE}")
+        if names.keys() <= listed.keys():
+            return listed
+        with contextlib.suppress(Outdated):  # somebody added others
+            objects.swap(FILE, _document(listed | names), version)
+            return listed | names
+
+
+def _document(listed: dict[str, str]) -> bytes:
+    return dump_json({"schema_version": 1, "names": listed})
 
 
 def is_named(key: str, names: Collection[str]) -> bool:

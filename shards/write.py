@@ -1,5 +1,6 @@
 """Pack staged samples into shards, each committed by one rename."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from shards import index
 from shards.errors import SampleError, ShardError
@@ -23,6 +25,7 @@ class StagedSample:
 
     key: str
     path: Path
+    stored: str = ""  # name of the object that has the bytes; then ``path`` has but their number
 
     def size(self) -> int:
         """Count its bytes."""
@@ -71,18 +74,27 @@ class ShardWriter:
                 f"given {[sample.key for sample in samples]}, in the run already {twice}"
             )
         name = f"shard-{self._next_number:06d}"
-        target = index.shard_dir(self.run) / f"{name}.tar"
-        temporary = temporary_for(target)
-        try:
-            entries = _write_tar(temporary, name, samples)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        index.write_part(self.run, name, entries)
-        publish(temporary, target)
+        entries = self._write(name, samples)
         self._next_number += 1
         self.keys.update({entry.key: entry for entry in entries})
         return name
+
+    def _write(self, name: str, samples: list[StagedSample]) -> list[index.IndexEntry]:
+        """Write a shard and commit it."""
+        target = index.shard_dir(self.run) / f"{name}.tar"
+        temporary = temporary_for(target)
+        try:
+            with temporary.open("wb") as stream:
+                entries = assemble(name, ((s.key, s.path.read_bytes()) for s in samples), stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        index.write_part(self.run, name, entries)
+        publish(temporary, target)
+        return entries
 
     def withdraw(self, shard: str, into: Path, keep: set[str]) -> list[StagedSample]:
         """Take a shard back: stage the samples worth keeping again, then remove the shard.
@@ -99,33 +111,49 @@ class ShardWriter:
             paths = {key: into / f"{key}.tar" for key in sorted(keep)}
             return [StagedSample(key, path) for key, path in paths.items() if path.exists()]
         index.merge(self.run, self._next_number)  # remembers the highest number in use
-        with tar.open("rb") as stream:
-            for entry in index.read_entries(index.part_dir(self.run) / f"{shard}.parquet"):
-                self.keys.pop(entry.key, None)
-                if entry.key in keep:
-                    stream.seek(entry.offset)
-                    path = into / f"{entry.key}.tar"
-                    write_atomic(path, stream.read(entry.length))
-                    staged.append(StagedSample(entry.key, path))
-        tar.unlink()
+        for entry in index.read_entries(index.part_dir(self.run) / f"{shard}.parquet"):
+            self.keys.pop(entry.key, None)
+            if entry.key in keep:
+                staged.append(self._stage_again(entry, into / f"{entry.key}.tar"))
+        self._remove(shard)
         index.recover(self.run)
         return staged
+
+    def _stage_again(self, entry: index.IndexEntry, path: Path) -> StagedSample:
+        with (index.shard_dir(self.run) / f"{entry.shard}.tar").open("rb") as stream:
+            stream.seek(entry.offset)
+            write_atomic(path, stream.read(entry.length))
+        return StagedSample(entry.key, path)
+
+    def _remove(self, shard: str) -> None:
+        (index.shard_dir(self.run) / f"{shard}.tar").unlink()
 
     def finish(self) -> None:
         """Write the merged index of all committed shards."""
         index.merge(self.run, self._next_number)
 
 
-def _write_tar(path: Path, name: str, samples: list[StagedSample]) -> list[index.IndexEntry]:
+class Sink(Protocol):
+    """What takes bytes one after the other."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take some."""
+        ...
+
+
+def assemble(name: str, samples: Iterable[tuple[str, bytes]], sink: Sink) -> list[index.IndexEntry]:
+    """Write samples, each a key and its run of tar members, as one tar; describe what lies where.
+
+    Raises:
+        SampleError: if some bytes are not the sample that they are named for.
+    """
     entries: list[index.IndexEntry] = []
-    with path.open("wb") as stream:
-        for sample in samples:
-            run = sample.path.read_bytes()
-            entries.append(_entry(sample.key, run, name, stream.tell()))
-            stream.write(run)
-        stream.write(_END_OF_ARCHIVE)
-        stream.flush()
-        os.fsync(stream.fileno())
+    offset = 0
+    for key, run in samples:
+        entries.append(_entry(key, run, name, offset))
+        sink.write(run)
+        offset += len(run)
+    sink.write(_END_OF_ARCHIVE)
     return entries
 
 

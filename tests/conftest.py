@@ -69,6 +69,7 @@ def s3_bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     try:
         host, port = server.get_host_and_port()
         options = {"endpoint_url": f"http://{host}:{port}"}
+        monkeypatch.setenv("AWS_ENDPOINT_URL", options["endpoint_url"])
         files = s3fs.S3FileSystem(**options, skip_instance_cache=True)
         # the server keeps its buckets for the whole process
         name = request.node.originalname.replace("_", "-")[:60]

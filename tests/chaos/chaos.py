@@ -1,10 +1,12 @@
 """Kill what a build consists of, again and again, and compare what is left with an undisturbed one.
 
-Run ``python -m tests.chaos.chaos [--kills N] [--seed S]``. A driver builds a few assets on a Ray
-cluster of three nodes inside this machine; a killer with a seed sends SIGKILL to Blender, to Ray
-workers, to raylets (a whole node; another takes its place) and to the driver. What the driver's
-death interrupts is started again with the same command. When a build ends, its samples are compared
-and the next begins, until the kills are spent.
+Run ``python -m tests.chaos.chaos [--kills N] [--seed S] [--store s3]``. A driver builds a few
+assets on a Ray cluster of three nodes inside this machine; a killer with a seed sends SIGKILL to
+Blender, to Ray workers, to raylets (a whole node; another takes its place) and to the driver. What
+the driver's death interrupts is started again with the same command. When a build ends, its samples
+are compared and the next begins, until the kills are spent. With a store the RUNs lie in a local S3
+server behind a proxy that refuses, cuts and swallows a share of all requests, and whoever uploads a
+shard dies too.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +29,9 @@ import psutil
 
 from curate import ledger
 from shards import index
+from shards.mirror import as_folder
+from shards.objects import Objects, is_object_url
+from tests.faulty_store import Proxy, faulty, now_and_then
 from tests.render.make_gltf import moving_cube
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,21 +39,34 @@ _SETTINGS = [
     "render.sequences.width=32", "render.sequences.height=32", "render.sequences.frames=4",
     "render.engine.samples=1", "shards.target_mb=0.03", "curate.duplicates.reject=nothing",
     "limits.threads=1", "limits.retry.machine_faults_max=1000", "limits.retry.pause_s=0.05",
-    "limits.retry.pause_max_s=0.5",
+    "limits.retry.pause_max_s=0.5", "store.lease_s=5", "store.pause_s=0.05", "store.timeout_s=5",
 ]  # fmt: skip
 _BUILD_TIMEOUT_S = 300.0
+_FAULTY_SHARE = 0.05  # of all requests to a bad store
 Outcome = tuple[Counter[tuple[str, str]], list[tuple[Any, ...]]]
 
 
-def command(inputs: Path, run: Path, *more: str) -> list[str]:
+def command(inputs: Path, run: Path | str, *more: str) -> list[str]:
     """Return the one command that is given all the time."""
     settings = [part for setting in _SETTINGS for part in ("--set", setting)]
     argv = [sys.executable, "-m", "orbit4d", "build", str(inputs), "--out", str(run)]
     return [*argv, *settings, *more]
 
 
-def outcome(run: Path) -> Outcome:
+def outcome(run: Path | str) -> Outcome:
     """Return the multiset of (key, sha256) over all shards, and the ledger's verdicts."""
+    with as_folder(run) as folder:
+        return _outcome(folder)
+
+
+def nothing_is_staged(run: Path | str) -> bool:
+    """Tell whether all that was staged is packed."""
+    if is_object_url(run):
+        return not Objects(str(run)).list("staging")
+    return not (Path(run) / "staging").exists()
+
+
+def _outcome(run: Path) -> Outcome:
     samples = Counter(
         (entry.key, entry.sha256) for part in index.committed(run).values() for entry in part
     )
@@ -110,7 +129,8 @@ class Killer:
 
     def strike(self, driver: subprocess.Popen[bytes]) -> None:
         """Kill one thing, if there is such a thing just now."""
-        kind = self.draw.choices(("blender", "worker", "driver", "node"), (4, 3, 2, 1))[0]
+        kinds = ("blender", "worker", "driver", "node", "writer")
+        kind = self.draw.choices(kinds, (4, 3, 2, 1, 2))[0]
         if kind == "driver":
             driver.send_signal(signal.SIGKILL)
         elif kind == "node":
@@ -131,26 +151,35 @@ def _is(kind: str, process: psutil.Process) -> bool:
         return False
     if kind == "blender":
         return "render.blender" in words
-    return bool(words) and words[0].startswith("ray::") and "Worker" in words[0]
+    named = "upload_shard" if kind == "writer" else "Worker"
+    return bool(words) and words[0].startswith("ray::") and named in words[0]
 
 
-def storm(inputs: Path, folder: Path, kills: int, seed: int) -> tuple[Counter[str], list[Outcome]]:
-    """Build under fire until so many kills were made; returns what died, and each build's end."""
+def storm(
+    inputs: Path, place: Path | str, kills: int, seed: int
+) -> tuple[Counter[str], list[Outcome]]:
+    """Build under fire until so many kills were made; returns what died, and each build's end.
+
+    RUNs are made below ``place``, a folder or a URL.
+    """
     nodes = Nodes()
     killer = Killer(nodes, seed)
     ends: list[Outcome] = []
     try:
         while killer.killed.total() < kills:
-            run = folder / f"run{len(ends)}"
+            name = f"run{len(ends)}"
+            run = place / name if isinstance(place, Path) else f"{place}/{name}"
             _build_under_fire(inputs, run, nodes, killer, kills)
             ends.append(outcome(run))
-            assert not (run / "staging").exists()
+            assert nothing_is_staged(run)
     finally:
         nodes.close()
     return killer.killed, ends
 
 
-def _build_under_fire(inputs: Path, run: Path, nodes: Nodes, killer: Killer, kills: int) -> None:
+def _build_under_fire(
+    inputs: Path, run: Path | str, nodes: Nodes, killer: Killer, kills: int
+) -> None:
     """Give the same command until it ends well."""
     deadline = time.monotonic() + _BUILD_TIMEOUT_S
     argv = command(inputs, run, "--workers", "2", "--address", nodes.address)
@@ -172,6 +201,31 @@ def _build_under_fire(inputs: Path, run: Path, nodes: Nodes, killer: Killer, kil
         assert driver.returncode == -signal.SIGKILL, f"ended by itself: {words}"
 
 
+@contextlib.contextmanager
+def bad_store(seed: int) -> Iterator[tuple[str, Proxy]]:
+    """Serve an empty bucket that now and then refuses, cuts and swallows requests."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        with faulty(f"http://{host}:{port}") as proxy:
+            keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+            region = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": proxy.url}
+            before = dict(os.environ)
+            os.environ.update(keys | region)
+            try:
+                urllib.request.urlopen(urllib.request.Request(f"{proxy.url}/chaos", method="PUT"))
+                proxy.plan = now_and_then(_FAULTY_SHARE, seed, ("503", "slow_down", "cut", "mute"))
+                yield "s3://chaos", proxy
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
+    finally:
+        server.stop()
+
+
 def make_inputs(folder: Path, assets: int) -> Path:
     """Write assets with two clips each, and one that is broken."""
     folder.mkdir()
@@ -187,17 +241,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--assets", type=int, default=4)
+    parser.add_argument("--store", choices=("", "s3"), default="", help="where the RUNs lie")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as until_done:
         folder = Path(name)
         inputs = make_inputs(folder / "inputs", options.assets)
         calm = command(inputs, folder / "calm")
         subprocess.run(calm, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        place: Path | str = folder
+        faults: Counter[str] = Counter()
+        if options.store:
+            place, proxy = until_done.enter_context(bad_store(options.seed))
+            faults = proxy.done
         started = time.monotonic()
-        killed, ends = storm(inputs, folder, options.kills, options.seed)
+        killed, ends = storm(inputs, place, options.kills, options.seed)
         wrong = sum(end != outcome(folder / "calm") for end in ends)
         figures = {
             "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
+            "requests_that_failed": faults.total(),
             "seconds": round(time.monotonic() - started, 1),
         }  # fmt: skip
     print(json.dumps(figures))

@@ -18,6 +18,7 @@ from curate.collect import Collector
 from curate.config import BuildConfig
 from curate.run_folder import RunFolder
 from curate.sources import Source, find_sources
+from curate.stage import sizes_of
 from shards import index
 from shards.config import digest_of
 from shards.files import dump_json, sha256_of, write_atomic
@@ -74,9 +75,8 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
         refused: dict[str, Any] = {"clip_index": -1, "verdict": "rejected", "rule": rule}
         if source.refusal:
             refused["sha256"] = None  # nobody looks at its bytes
-        write_atomic(
-            done_file(staging), dump_json({"settings": run.basis, "rows": [base | refused]})
-        )
+        document = {"settings": run.basis, "rows": [base | refused], "sizes": {}}
+        write_atomic(done_file(staging), dump_json(document))
         return [base | refused]
     rows: list[dict[str, Any]] = [
         base
@@ -98,7 +98,8 @@ def work(run: RunFolder, source: Source) -> list[dict[str, Any]]:
                 data = sample_bytes(source.uid, row["clip_index"], row["fingerprint"])
                 write_atomic(staging / f"{key}.tar", data)
         write_atomic(staging / f"c{row['clip_index']:03d}.json", dump_json(row))
-    write_atomic(done_file(staging), dump_json({"settings": run.basis, "rows": rows}))
+    document = {"settings": run.basis, "rows": rows, "sizes": sizes_of(staging)}
+    write_atomic(done_file(staging), dump_json(document))
     return rows
 
 
