@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 import typer
 
 from curate import cli as curate_cli
@@ -52,6 +53,8 @@ cli_sample.renderers.append(_render_asset)
 
 def main() -> None:
     """Run a command; errors meant for the user end it with one sentence and no trace."""
+    # warnings are not part of what a command prints
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
     except (ConfigError, RunError) as error:

@@ -176,7 +176,6 @@ def _work(
         )
         for source in missing
     )
-    in_store = isinstance(run, StoreRun)
     with contextlib.ExitStack() as while_working:
         if options.workers:
             if isinstance(run.writer, StoreShardWriter):
@@ -184,8 +183,8 @@ def _work(
             said = run.path.absolute() / "logs" / "workers.log"
             ray_options = replace(options.ray, workers=options.workers, log=said)
             firsts = list(collector.sources.roots.values())
-            seen = None if in_store else run.path
-            needs = while_working.enter_context(needs_of(firsts, roots, seen))
+            place = run.objects if isinstance(run, StoreRun) else run.path
+            needs = while_working.enter_context(needs_of(firsts, roots, place))
             outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker, needs)
         else:
             outcomes = run_here(jobs, run.config, roots)

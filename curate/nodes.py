@@ -18,9 +18,12 @@ from typing import Any
 
 from curate.code_package import code_digest
 from curate.sources import Source
-from shards.errors import MachineError
+from shards.errors import ConfigError, MachineError
+from shards.objects import Objects
+from shards.store import Missing
 
 _TOKEN = ".seen"  # in RUN/logs
+_STORE_S = 20.0  # for a store to answer
 _LOOK_TIMEOUT_S = 300.0  # a node may have to be sent the code first
 
 
@@ -31,6 +34,7 @@ class Needs:
     Attributes:
         inputs: path -> size in bytes; None: a folder.
         run: the RUN folder; None where it is no folder.
+        store: the object store that the RUN lies in; None where it is a folder.
         token: what stands in a file of it, so that another folder of that name is noticed.
         blender, code: versions that decide the bytes of a sample.
     """
@@ -40,6 +44,7 @@ class Needs:
     token: str
     blender: str
     code: str
+    store: Objects | None = None
 
     def missing(self) -> str:
         """Say what this machine lacks; an empty string if nothing."""
@@ -47,6 +52,7 @@ class Needs:
             self._missing_version()
             or next(filter(None, map(_missing_input, self.inputs, self.inputs.values())), "")
             or (_missing_run(self.run, self.token) if self.run is not None else "")
+            or (_missing_store(self.store) if self.store is not None else "")
         )
 
     def check(self) -> None:
@@ -71,7 +77,9 @@ class Needs:
 
 
 @contextlib.contextmanager
-def needs_of(sources: Sequence[Source], roots: Sequence[Path], run: Path | None) -> Iterator[Needs]:
+def needs_of(
+    sources: Sequence[Source], roots: Sequence[Path], run: Path | Objects
+) -> Iterator[Needs]:
     """Give what nodes must see for these assets; while it is given, a token lies in RUN/logs."""
     inputs: dict[str, int | None] = {}
     for root in roots:
@@ -82,10 +90,11 @@ def needs_of(sources: Sequence[Source], roots: Sequence[Path], run: Path | None)
             seen.add(source.root)
             inputs[str(source.file.absolute())] = source.file.stat().st_size
     token = secrets.token_hex(8)
-    needs = Needs(inputs, run and run.absolute(), token, metadata.version("bpy"), code_digest())
-    if run is None:
-        yield needs
+    versions = metadata.version("bpy"), code_digest()
+    if isinstance(run, Objects):
+        yield Needs(inputs, None, token, *versions, store=run)
         return
+    needs = Needs(inputs, run.absolute(), token, *versions)
     file = run / "logs" / _TOKEN
     file.write_text(token)
     try:
@@ -136,6 +145,17 @@ def _answer(ray: Any, reference: Any) -> str:
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return f"cannot run orbit4d: {lines[-1] if lines else type(error).__name__}"
+
+
+def _missing_store(store: Objects) -> str:
+    config = store.config.model_copy(update={"patience_s": min(_STORE_S, store.config.patience_s)})
+    try:
+        Objects(store.url, config).read("run.json")
+    except Missing:
+        return f"sees another {store.url}: run.json is not there"
+    except (MachineError, ConfigError) as error:
+        return str(error)
+    return ""
 
 
 def _missing_input(path: str, size: int | None) -> str:

@@ -185,6 +185,9 @@ class StoreRun(RunFolder):
             with contextlib.suppress(MachineError):
                 self._clear()
                 self._push_log()
+                for path in (self.path / "logs").glob("*.log"):
+                    name = f"logs/{path.stem}-{self._opened:08d}{path.suffix}"
+                    self.objects.write(name, path.read_bytes())
         finally:
             self.hold.release()
             shutil.rmtree(self.path, ignore_errors=True)

@@ -10,7 +10,6 @@ own monotonic clock; no clocks are compared.
 What the lost build was uploading may still appear. Its number is void, so it never counts.
 """
 
-import contextlib
 import json
 import os
 import secrets
@@ -121,6 +120,10 @@ def _copied(objects: Objects) -> Commit:
     return Commit(next_shard=max(numbers, default=0), next_part=max(parts, default=0))
 
 
+class TakenOver(MachineError):
+    """Another build has the RUN now."""
+
+
 class Hold:
     """One build's hold on a RUN; other threads may ask it while it shows signs of life."""
 
@@ -147,14 +150,14 @@ class Hold:
         self.commit, self._version = self._take(sleep)
         self.unsure = False  # an upload under the next number may be under way
         self._lock = threading.RLock()
-        self._lost: RunError | None = None
+        self._lost: TakenOver | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
         if beat:
             self._thread.start()
 
     def check(self) -> None:
-        """Raise RunError if the RUN was taken over."""
+        """Raise ``TakenOver`` if it was."""
         if self._lost is not None:
             raise self._lost
 
@@ -164,7 +167,7 @@ class Hold:
         """Change what is committed, in one step.
 
         Raises:
-            RunError: the RUN was taken over; nothing was changed.
+            TakenOver: nothing was changed.
             MachineError: the store stays away; it is not known whether it was changed.
         """
         objects = self._hasty if hastily else self.objects
@@ -178,7 +181,7 @@ class Hold:
                 except Outdated:
                     found, version = read_commit(objects)
                     if found.token != self.commit.token:
-                        self._lost = RunError(
+                        self._lost = TakenOver(
                             f"{self.objects.url}: another build took over ({found.who or 'ended'}) "
                             f"since this one gave no sign for {self.commit.lease_s:.0f} s; nothing "
                             "more is written by this one"
@@ -204,16 +207,17 @@ class Hold:
 
         try:
             self.change(free, hastily=True)
-        except (RunError, MachineError) as error:
+        except MachineError as error:
             _log.warning("the RUN was not given free", reason=str(error))
 
     def _beat(self) -> None:
         while not self._ended.wait(self.objects.config.lease_s / _BEATS):
-            with contextlib.suppress(MachineError):  # it may come back; commits say if not
-                try:
-                    self.change(hastily=True)
-                except RunError:
-                    return
+            try:
+                self.change(hastily=True)
+            except TakenOver:
+                return  # whoever commits next is told
+            except MachineError:
+                continue  # the store may come back; commits say if it does not
 
     def _take(self, sleep: Callable[[float], object]) -> tuple[Commit, Version]:
         found, version = read_commit(self.objects)

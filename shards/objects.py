@@ -31,6 +31,8 @@ SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _PART_BYTES, _PARTS_AT_ONCE = 8 * 2**20, 4  # of an upload; what it takes in memory
 _PAUSE_MAX_S = 15.0
 _KEYS_LAST = timedelta(minutes=15)
+_MAY_PASS = ("408", "409", "429")  # of the statuses that say that a request is wrong
+_NO_KEYS = "http://169.254.169.254/"  # where a machine in a cloud asks for the keys of its role
 _TRIES_INSIDE = 3  # of obstore for one request, before this module pauses
 
 _log = structlog.get_logger(__name__)
@@ -187,7 +189,9 @@ class Objects:
             tries += 1
             try:
                 return call(self._store())
-            except (base, FileNotFoundError, OSError) as error:
+            except (base, FileNotFoundError) as error:
+                if getattr(error, "filename", None) is not None:  # a file of this machine
+                    raise
                 if (final := self._final(name, done, error)) is not None:
                     raise final from error
                 if time.monotonic() + pause_s > until:
@@ -218,7 +222,20 @@ class Objects:
                 f"{self.url}: there is no such bucket: {gist(error)}. Make it, or give another "
                 "URL; then the same command goes on from here"
             )
-        return Missing(name) if missing and done == "read" else None
+        if missing and done == "read":
+            return Missing(name)
+        if _NO_KEYS in said:
+            return MachineError(
+                f"{self.url}: this machine has no keys for the store: neither in the environment "
+                "(AWS_ACCESS_KEY_ID, ...) nor in ~/.aws nor by a role of its own"
+            )
+        status = re.search(r"status code: (4\d\d)", said)
+        if status and status[1] not in _MAY_PASS and "RequestTimeout" not in said:
+            return MachineError(
+                f"{self.url}/{name}: the store refuses this: {gist(error)}. Check the URL, region "
+                "and endpoint (AWS_REGION, AWS_ENDPOINT_URL); then the same command goes on"
+            )
+        return None
 
     def _store(self) -> Any:
         if self._opened is None or self._opened[0] != os.getpid():

@@ -79,7 +79,7 @@ def test_a_second_driver_is_refused_and_a_paused_one_commits_nothing_when_it_wak
     slow.send_signal(signal.SIGCONT)
     said = slow.communicate(timeout=60)[1]
     assert slow.returncode == 1
-    assert "RunError: " in said
+    assert "TakenOver: " in said
     assert "another build took over" in said
     assert there == calm
     assert build(url, inputs) == []  # and clears away what the woken one began

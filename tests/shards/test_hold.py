@@ -12,7 +12,7 @@ import pytest
 
 from shards import hold as holds
 from shards.errors import MachineError, RunError
-from shards.hold import Commit, Hold, read_commit
+from shards.hold import Hold, TakenOver, read_commit
 from shards.objects import Objects, ObjectsConfig
 from tests.conftest import Bucket
 from tests.faulty_store import Proxy, faulty, first, now_and_then
@@ -72,9 +72,9 @@ def test_a_silent_build_is_replaced_and_commits_nothing_when_it_wakes(
     assert heir.commit.void == ("shard-000000", "part-000000")
     assert (heir.commit.next_shard, heir.commit.next_part) == (1, 1)
     assert not heir.commit.has_shard("shard-000000")
-    with pytest.raises(RunError, match="another build took over"):
+    with pytest.raises(TakenOver, match="another build took over"):
         asleep.change(lambda now: replace(now, next_shard=9))
-    with pytest.raises(RunError, match="another build took over"):
+    with pytest.raises(TakenOver, match="another build took over"):
         asleep.check()
     asleep.release()
     assert read_commit(run)[0].next_shard == 1
@@ -127,7 +127,7 @@ def test_an_answer_that_is_lost_is_found_out(proxy: Proxy, run: Objects) -> None
     for number in range(1, 4):
         proxy.plan = first(1, "mute", "PUT")
         hold.change(lambda now, number=number: replace(now, next_shard=number))
-    assert proxy.done["mute"] == 1 or proxy.done["mute"] == 3
+    assert proxy.done["mute"] == 3
     assert read_commit(run)[0].next_shard == 3
     hold.release()
     proxy.plan = first(1, "mute", "PUT")
@@ -159,10 +159,8 @@ def test_a_change_whose_fate_is_unknown_ends_the_build_and_is_settled_by_the_nex
         hold.change(lambda now: replace(now, next_shard=1))
     proxy.plan = lambda method, path: ""
     hold.release()
-    assert read_commit(run)[0] == Commit(
-        serial=3, next_shard=1, lease_s=hold.commit.lease_s
-    ) or read_commit(run)[0].next_shard in (0, 1)
-    assert read_commit(run)[0].token == ""
+    commit = read_commit(run)[0]
+    assert (commit.token, commit.next_shard) == ("", 1)
 
 
 def test_an_upload_under_way_when_a_build_ends_never_counts(run: Objects) -> None:
