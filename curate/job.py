@@ -87,9 +87,9 @@ class Job:
     keeps: bool = True
 
     @property
-    def run(self) -> str:
-        """Name the RUN, for people and commands."""
-        return str(self.staging.parents[1]) if self.store is None else self.store.url
+    def run(self) -> Path | str:
+        """The RUN: its folder, or its URL."""
+        return self.staging.parents[1] if self.store is None else self.store.url
 
     def holds(self, key: str, fingerprint: str) -> bool:
         """Tell whether a sample is there, made from the same: in a shard, or staged."""

@@ -51,7 +51,7 @@ def command_alone(source: Source, clip_index: int, run: Path | str) -> str:
         client = source.remote.client
         given = source.remote.address if client == "url" else f"{client}:"
     words = ["orbit4d", "render", "one", given, "--clip", str(max(clip_index, 0))]
-    words += ["--run", str(run.absolute())]
+    words += ["--run", str(run.absolute()) if isinstance(run, Path) else run]
     if source.remote is not None or source.uid != uid_for(source.file.name):
         words += ["--uid", source.uid]
     if source.remote is None and source.root != source.file.parent:
