@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import tempfile
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -33,7 +34,7 @@ from render.runner import BlenderFault
 from render.session import BlenderSession
 from shards.config import digest_of
 from shards.errors import AssetError
-from shards.files import dump_json, write_atomic
+from shards.files import dump_json, full_disks_named, write_atomic
 from shards.sample import AssetMeta
 from shards.tombstones import content_name
 
@@ -299,7 +300,8 @@ class _Asset:
             work: what is done.
         """
         try:
-            return work()
+            with full_disks_named(self.job.staging, Path(tempfile.gettempdir())):
+                return work()
         except BlenderFault as fault:
             road = roads[-1]
             return road.fields | fault_fields(road.stage, fault)

@@ -1,13 +1,17 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _TEMPORARY = ".tmp-"
+_FULL_BYTES = 2**20  # less room is none
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -26,6 +30,24 @@ def write_atomic(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
+def full_disks_named(*folders: Path) -> Iterator[None]:
+    """Blame a failure on a full disk where there is one, whatever it looked like.
+
+    Programs that write into a full disk fail in ways of their own, or leave files that are cut off.
+
+    Raises:
+        OSError: ENOSPC, in place of any error of the block while a folder's disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        for folder in folders:
+            if folder.is_dir() and shutil.disk_usage(folder).free < _FULL_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
 
 
 def temporary_for(path: Path) -> Path:
