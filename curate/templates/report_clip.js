@@ -48,7 +48,7 @@ function curveOf(times, values, what) {
     scales: { x: { time: false }, y: { range: (_, low, high) => [0, high || 1] } },
     axes: [
       axis({ values: (_, ticks) => ticks.map((tick) => `${show(tick)} s`) }),
-      axis({ size: 50, values: (_, ticks) => ticks.map(show) }),
+      axis({ size: 50, space: 24, values: (_, ticks) => ticks.map(show) }),
     ],
     series: [{}, { stroke: colour("--accent"), width: 2, points: { show: false } }],
   });
@@ -102,7 +102,7 @@ function scoresOf(row) {
     const line = make("tr"), name = make("th", "", column.name);
     name.scope = "row";
     if (column.meaning) name.title = column.meaning;
-    const bounds = (limits.get(column.name) ?? []).map((limit) => `${limit.passes} ${short(limit.value)} (${limit.rule})`);
+    const bounds = (limits.get(column.name) ?? []).map((limit) => `${limit.passes} ${grouped(short(limit.value))} (${limit.rule})`);
     line.append(name, make("td", "num", `${whole(number(value))} ${column.unit}`), make("td", "num", bounds.join(", ") || "–"));
     body.append(line);
   }
