@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+import train.loop
 from shards.errors import Orbit4dError
 from tests.train.small import CONFIG
 from train.config import TrainConfig
@@ -58,6 +59,14 @@ def leave(trainer: Trainer, log: TrainLog) -> None:
         os._exit(EXIT)
 
 
+def rank(words: list[str], environment: dict[str, str], told: str) -> None:
+    """Be one rank in a process that was forked with everything imported."""
+    os.environ.update(environment)
+    os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    sys.argv[1:] = words
+    main()
+
+
 def main() -> None:
     data, out, *sets = sys.argv[1:]
     torch.set_num_threads(1)
@@ -65,8 +74,6 @@ def main() -> None:
     try:
         plan = plan_fit(config, Path(data), Path(out))
         if not plan.finished:
-            import train.loop
-
             train.loop.Trainer = Watched
             fit(plan, Path(data), Path(out), hooks=[leave])
     except Orbit4dError as error:
