@@ -26,6 +26,9 @@ class VideoUNetConfig(Config):
     image: int | None = Field(
         default=128, ge=8, description="width of the reference image's tokens; none: no image"
     )
+    clip: int | None = Field(
+        default=None, ge=4, description="width of CLIP's embedding of the image; none: no CLIP"
+    )
     static: bool = Field(default=False, description="is given the frozen orbit (static 3D)")
     static_skip: bool = Field(
         default=False,
@@ -53,6 +56,8 @@ class VideoUNetConfig(Config):
             uneven = [width for width in self.channels if width % unit]
             if uneven:
                 raise ValueError(f"channels {uneven} are no multiples of {name} {unit}")
+        if self.clip is not None and self.image is None:
+            raise ValueError("clip without image: CLIP's tokens stand beside the image's own")
         if self.static_skip and not self.static:
             raise ValueError("static_skip without static: there is no frozen orbit to add")
         if self.text is None and self.image is None:
@@ -121,6 +126,16 @@ class TextConfig(Config):
     tokens: int = Field(default=77, ge=2, description="per caption, padded or cut")
     suffix: str = Field(default="", description="appended to every caption, as ', 3D asset'")
     null: str = Field(default="", description="stands in for a dropped text: the negative prompt")
+
+
+class ImageConfig(Config):
+    """Which encoder looks at the reference image as a whole, beside the model's own."""
+
+    encoder: str | None = Field(
+        default=None,
+        description="a CLIP image encoder with projection of transformers: folder or published "
+        "name, its own or a pipeline's with an image_encoder in it; none: no CLIP",
+    )
 
 
 class NoiseConfig(Config):
@@ -248,6 +263,13 @@ class SampleConfig(Config):
     )
 
 
+class EvaluateConfig(Config):
+    """Samples and scores of held-out clips on the way, for TensorBoard."""
+
+    every_steps: int = Field(default=500, ge=0, description="0: never")
+    clips: int = Field(default=4, ge=1, description="how many of those held out, always the same")
+
+
 class TrainConfig(Config):
     """One training run."""
 
@@ -275,6 +297,7 @@ class TrainConfig(Config):
     data: DataConfig = DataConfig()
     latents: LatentConfig = LatentConfig()
     text: TextConfig = TextConfig()
+    image: ImageConfig = ImageConfig()
     model: ModelConfig = VideoUNetConfig()
     noise: NoiseConfig = NoiseConfig()
     loss: LossConfig = LossConfig()
@@ -284,6 +307,7 @@ class TrainConfig(Config):
     parallel: ParallelConfig = ParallelConfig()
     faults: FaultConfig = FaultConfig()
     log: LogConfig = LogConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
     sample: SampleConfig = SampleConfig()
 
     @model_validator(mode="after")
@@ -303,5 +327,10 @@ class TrainConfig(Config):
             raise ValueError(
                 f"model.text is {self.model.text}, text.encoder {self.text.encoder}: give both "
                 "(the width of the encoder's tokens, and the encoder) or neither"
+            )
+        if (self.model.clip is None) != (self.image.encoder is None):
+            raise ValueError(
+                f"model.clip is {self.model.clip}, image.encoder {self.image.encoder}: give both "
+                "(the width of the encoder's embedding, and the encoder) or neither"
             )
         return self

@@ -22,6 +22,7 @@ from train.config import DataConfig
 from train.encoded import encoder_of, first_intact, samples_kind
 from train.latents import Space
 from train.models.api import Conditions, all_conditions
+from train.perceptual import ClipImages
 from train.text import TextEncoder
 
 _COUNTED_ELSEWHERE = 1_000_000  # train.faults has one budget for all processes of all ranks
@@ -65,6 +66,7 @@ class ClipBatch:
     encoded: bool = False
     text: Float32[Tensor, "b n d"] | None = None
     text_null: Float32[Tensor, "b n d"] | None = None
+    clip: Float32[Tensor, "b e"] | None = None
 
     def to(self, device: torch.device) -> "ClipBatch":
         """Move to a device."""
@@ -76,8 +78,8 @@ class ClipBatch:
         names = ("keys", "image", "orbit", "static", "camera", "motion", "captions")
         taken = {name: getattr(self, name)[rows] for name in names}
         read = {
-            name: None if value is None else value[rows]
-            for name, value in (("text", self.text), ("text_null", self.text_null))
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in ("text", "text_null", "clip")
         }
         return replace(self, **taken, **read)
 
@@ -107,12 +109,26 @@ class ClipBatch:
         text, null = encoder.encode(self.captions), encoder.null(len(self.keys))
         return replace(self, text=text, text_null=null)
 
+    def seen_by(self, encoder: ClipImages | None, space: Space) -> "ClipBatch":
+        """Have CLIP look at the reference images; latents are decoded for it."""
+        if encoder is None:
+            return self
+        image = space.decode(self.image[:, None])[:, 0] if self.encoded else self.image
+        return replace(self, clip=encoder.embed(image))
+
     def conditions(self, keep: Bool[Tensor, "b k"] | None = None) -> Conditions:
         """Give what a model may know; all of it kept by default."""
         if keep is None:
             keep = all_conditions(len(self.keys), self.motion.device)
         return Conditions(
-            self.image, self.camera, self.motion, keep, self.text, self.text_null, self.static
+            self.image,
+            self.camera,
+            self.motion,
+            keep,
+            self.text,
+            self.text_null,
+            self.static,
+            self.clip,
         )
 
 

@@ -27,6 +27,7 @@ from train.run import FitFolder, Plan, write_document
 from train.saver import Saver, restore
 from train.split import names_kept_out
 from train.trainer import Trainer
+from train.watch import Watch
 
 _LAST = 20  # steps
 
@@ -61,7 +62,7 @@ def fit(
         data: the RUN folder.
         out: the FIT folder, which all ranks see.
         on_step: is handed what every step measured.
-        hooks: what else is done between steps, on all ranks: evaluation.
+        hooks: what else is done between steps, on all ranks, after ``train.watch``.
 
     Raises:
         TrainingError: if the loss is not finite, too many samples are broken, or a rank is lost.
@@ -69,9 +70,10 @@ def fit(
     """
     with open_ranks(plan.config) as ranks:
         plan = ranks.agreed(plan)
+        watching = (Watch(plan, data), *hooks)
         with Heartbeat(ranks, plan.config.parallel.timeout_s) as heartbeat:
             try:
-                return _Run(plan, data, out, ranks, heartbeat).go(on_step, hooks)
+                return _Run(plan, data, out, ranks, heartbeat).go(on_step, watching)
             except RuntimeError as error:
                 if ranks.world > 1 and _is_lost_peer(error):
                     raise heartbeat.explain(error) from error
@@ -205,7 +207,7 @@ def start_weights(config: TrainConfig, folder: FitFolder) -> Weights | None:
     if not folder.base.exists():
         base = FitFolder(Path(config.base))
         theirs, _ = base.read()
-        for name in ("model", "latents", "text", "noise"):
+        for name in ("model", "latents", "text", "image", "noise"):
             if getattr(theirs, name) != getattr(config, name):
                 raise RunError(
                     f"{config.base}: was trained with other settings of {name} "

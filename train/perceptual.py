@@ -36,16 +36,20 @@ def clip_pixels(images: Float32[Tensor, "n c h w"], side: int) -> Float32[Tensor
 
 
 class ClipImages:
-    """CLIP's image encoder with its projection: any of ``transformers``, by folder or name."""
+    """CLIP's image encoder with its projection: any of ``transformers``, by folder or name.
 
-    def __init__(self, name: str, device: torch.device) -> None:
+    ``setting`` is where the name was given, for messages.
+    """
+
+    def __init__(self, name: str, device: torch.device, setting: str = "--clip") -> None:
         from transformers import CLIPVisionModelWithProjection
 
         model: Any = load_pretrained(
-            CLIPVisionModelWithProjection.from_pretrained, name, "image_encoder", "--clip"
+            CLIPVisionModelWithProjection.from_pretrained, name, "image_encoder", setting
         )
         self._model = model.eval().requires_grad_(False).to(device)
         self._side = int(self._model.config.image_size)
+        self.width = int(self._model.config.projection_dim)
 
     @torch.no_grad()
     def embed(self, images: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n d"]:
@@ -60,6 +64,23 @@ class ClipImages:
         """Cosine of every frame to the clip's reference image: (b, t)."""
         frames = self.embed(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
         return (frames @ self.embed(images)[:, :, None])[..., 0].double().cpu().numpy()
+
+
+def open_clip(encoder: str | None, width: int | None, device: torch.device) -> ClipImages | None:
+    """Load ``image.encoder``, or give none where there is none.
+
+    Raises:
+        ConfigError: if it cannot be loaded, or its width is not ``model.clip``.
+    """
+    if encoder is None:
+        return None
+    found = ClipImages(encoder, device, "image.encoder")
+    if found.width != width:
+        raise ConfigError(
+            f"image.encoder {encoder!r} gives embeddings of width {found.width}, model.clip is "
+            f"{width}; use --set model.clip={found.width}"
+        )
+    return found
 
 
 class Lpips:

@@ -7,6 +7,7 @@ from train.config import (
     CheckpointConfig,
     DataConfig,
     DropConfig,
+    EvaluateConfig,
     LatentConfig,
     LossConfig,
     NoiseConfig,
@@ -69,6 +70,7 @@ def tiny() -> TrainConfig:
         loss=LossConfig(terminal_share=0.5),
         optim=OptimConfig(lr=2e-3, schedule="cosine", warmup_steps=10, ema=0.98),
         checkpoint=CheckpointConfig(every_steps=200),
+        evaluate=EvaluateConfig(every_steps=200),
         sample=SampleConfig(steps=2),
     )
 

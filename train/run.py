@@ -26,7 +26,7 @@ _LOOKED_AT = 8  # clips whose cameras are compared
 # May differ between the calls that make up one run; everything else decides what is learnt.
 _FREE = (
     *("device", "time_budget_s", "log_every_steps", "checkpoint", "sample"),
-    *("parallel", "faults", "log"),
+    *("parallel", "faults", "log", "evaluate"),
 )
 
 

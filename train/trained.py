@@ -15,6 +15,7 @@ from train.evaluate import sample_clips
 from train.latents import Space, open_space
 from train.models.build import build_model
 from train.noise import Schedule
+from train.perceptual import ClipImages, open_clip
 from train.ranks import device_for
 from train.run import FitFolder
 from train.text import TextEncoder, open_text
@@ -35,6 +36,7 @@ class Trained:
     base: nn.Module | None
     space: Space
     text: TextEncoder | None
+    clip: ClipImages | None
     schedule: Schedule
     device: torch.device
 
@@ -59,13 +61,15 @@ class Trained:
             base=base,
             space=space,
             text=open_text(config.text, config.model.text, device),
+            clip=open_clip(config.image.encoder, config.model.clip, device),
             schedule=Schedule.build(config.noise, device, space.values),
             device=device,
         )
 
     def sample(self, batch: ClipBatch, config: SampleConfig, seed: int) -> Clips:
         """Generate one orbit per clip under the clip's own conditions: images in [-1, 1]."""
-        inside = batch.to(self.device).inside(self.space).read_by(self.text)
+        seen = batch.to(self.device).seen_by(self.clip, self.space)
+        inside = seen.inside(self.space).read_by(self.text)
         made = sample_clips(self.model, inside, self.schedule, config, seed, self.base)
         return self.space.decode(made)
 

@@ -24,6 +24,7 @@ from train.losses import diffusion_loss, motion_loss
 from train.models.build import build_model
 from train.models.modelscope import load_published
 from train.noise import Schedule
+from train.perceptual import open_clip
 from train.ranks import Ranks, TrainingError
 from train.report import StepReport
 from train.spread import clip_gradients, hold_gradients, spread
@@ -67,6 +68,7 @@ class Trainer:
                 f"{config.model.space_channels}; make them equal"
             )
         self.text = open_text(config.text, config.model.text, device)
+        self.clip = open_clip(config.image.encoder, config.model.clip, device)
         self.model = build_model(config.model, seed)
         if start is not None:
             self.model.load_state_dict(start)
@@ -128,7 +130,7 @@ class Trainer:
         with torch.random.fork_rng(devices):  # dropout draws from the global generator
             torch.manual_seed(seed_of(self.config, "dropout", self.done, place))
             taken = batch.to(self.device).frozen(draws.frozen).at_frames(draws.frames)
-            taken = taken.inside(self.space).read_by(self.text)
+            taken = taken.seen_by(self.clip, self.space).inside(self.space).read_by(self.text)
             with self._cast():
                 diffusion, motion = self._losses(taken, draws)
             loss = diffusion.mean() + self.config.loss.motion_weight * motion.mean()

@@ -42,6 +42,7 @@ def random_batch(clips: int = 2, frames: int = 3, size: int = 8, seed: int = 0) 
         motion=torch.rand(clips, generator=source),
         captions=tuple(f"thing {i}" for i in range(clips)),
         text=torch.randn((clips, 5, 12), generator=source),
+        clip=torch.randn((clips, 6), generator=torch.Generator().manual_seed(seed)),
         text_null=torch.randn((1, 5, 12), generator=source).expand(clips, -1, -1),
     )
 

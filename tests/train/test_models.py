@@ -12,8 +12,8 @@ from train.models.api import CONDITIONS, Condition
 from train.models.build import build_model
 from train.models.video_unet import VideoUNet
 
-ALL = MODEL.model_copy(update={"text": 12, "static": True})
-SKIP = MODEL.model_copy(update={"static": True, "static_skip": True, "patch": 2})
+ALL = MODEL.model_copy(update={"text": 12, "static": True, "clip": 6})
+SKIP = MODEL.model_copy(update={"static": True, "static_skip": True, "patch": 2, "clip": 6})
 MODELS = [
     ALL,
     SKIP,
@@ -85,6 +85,7 @@ def test_clips_of_a_batch_are_independent(config: VideoUNetConfig) -> None:
         motion=torch.stack([given.motion[0], twin.motion[1]]),
         text=both(given.text, twin.text),
         static=both(given.static, twin.static),
+        clip=both(given.clip, twin.clip),
     )
     torch.testing.assert_close(
         model(mixed, STEP, swapped)[0], model(batch.orbit, STEP, given)[0], atol=1e-5, rtol=1e-4
@@ -166,6 +167,24 @@ def test_a_skip_adds_the_frozen_orbit_where_it_is_kept() -> None:
     torch.testing.assert_close(made, 2 * given.static - 0.5)
     for none in (given.without("static"), replace(given, static=None)):
         assert model(batch.orbit, STEP, none).eq(0).all()
+
+
+@pytest.mark.parametrize("config", [ALL, SKIP])
+def test_clip_counts_as_the_image_until_that_is_dropped(config: VideoUNetConfig) -> None:
+    model, batch = awake(config), random_batch()
+    given = all_kept(batch)
+    assert given.clip is not None
+    other = replace(given, clip=given.clip.flip(1))
+    answers = [model(batch.orbit, STEP, one) for one in (given, other)]
+    assert not answers[0].allclose(answers[1], atol=1e-6)
+    none = replace(given, clip=None)
+    for one in (other, none):
+        torch.testing.assert_close(
+            model(batch.orbit, STEP, one.without("image")),
+            model(batch.orbit, STEP, given.without("image")),
+            rtol=0,
+            atol=0,
+        )
 
 
 def test_recomputed_activations_give_the_same_gradients() -> None:

@@ -28,7 +28,8 @@ class Conditions:
     of the clip, both in the space that the model works in (pixels in [-1, 1] over white, or
     latents); ``camera`` the camera-to-world matrix of every frame (OpenCV axes, world units);
     ``motion`` the scaled motion magnitude m; ``text`` the tokens of a text encoder, which
-    ``text_null`` replaces where the text is dropped. None: no clip has it.
+    ``text_null`` replaces where the text is dropped; ``clip`` CLIP's embedding of the image, which
+    is dropped with it. None: no clip has it.
 
     A False in ``keep`` (order of ``CONDITIONS``) drops a condition of one clip: the model then
     answers as if it had never been given, which classifier-free guidance needs.
@@ -41,6 +42,7 @@ class Conditions:
     text: Float32[Tensor, "b n d"] | None = None
     text_null: Float32[Tensor, "b n d"] | None = None
     static: Float32[Tensor, "b t c h w"] | None = None
+    clip: Float32[Tensor, "b e"] | None = None
 
     def without(self, *names: Condition) -> "Conditions":
         """Drop some conditions of every clip."""
@@ -80,6 +82,7 @@ def joined(parts: list[Conditions]) -> Conditions:
         text=stack([part.text for part in parts]),
         text_null=stack([part.text_null for part in parts]),
         static=stack([part.static for part in parts]),
+        clip=stack([part.clip for part in parts]),
     )
 
 

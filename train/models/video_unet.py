@@ -7,8 +7,8 @@ from the text-to-video model:
 - camera: the 16 numbers of each frame's camera-to-world matrix, by two layers, added to the step's
   embedding (VideoMV);
 - motion magnitude m: by two layers, likewise (Diffusion4D, section 3.3);
-- image: by cross-attention to its tokens, by channel concatenation with every frame, and as a whole
-  in the embedding;
+- image: by cross-attention to its tokens (and to CLIP's, with ``clip``), by channel concatenation
+  with every frame, and as a whole in the embedding;
 - static: the frozen orbit, by channel concatenation with the frame of the same camera; with
   ``static_skip`` it is also added to the output, each channel scaled and shifted by the embedding.
 
@@ -28,6 +28,7 @@ from train.models.api import Conditions
 from train.models.layers import channels_last, place_code, sinusoid, two_layers, zeroed
 from train.models.unet_blocks import BlockConfig, Context, Stage, TemporalTransformer
 
+_CLIP_TOKENS = 4  # of the whole image, as in I2VGen-XL
 _HEADS_IN = 8  # of the temporal layer behind the first convolution, whatever the width
 
 
@@ -77,6 +78,25 @@ class ReferenceEncoder(nn.Module):
         return tokens, self.whole(tokens.mean(dim=1))
 
 
+class ClipTokens(nn.Module):
+    """CLIP's embedding of the reference image -> tokens for cross-attention."""
+
+    def __init__(self, width: int, tokens: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, _CLIP_TOKENS * tokens)
+        self.norm = nn.LayerNorm(tokens)
+
+    def forward(
+        self, clip: Float[Tensor, "b e"] | None, kept: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b n i"]:
+        """Turn into tokens; they are 0 where the image is dropped, or was not looked at."""
+        kind = self.linear.weight
+        if clip is None:
+            return kind.new_zeros(len(kept), _CLIP_TOKENS, self.norm.normalized_shape[0])
+        tokens = self.linear(clip.to(kind.dtype)).unflatten(1, (_CLIP_TOKENS, -1))
+        return self.norm(tokens) * kept[:, None, None].to(kind.dtype)
+
+
 class VideoUNet(nn.Module):
     """Answers ``train.models.api.VideoDenoiser``."""
 
@@ -103,6 +123,8 @@ class VideoUNet(nn.Module):
         if config.image is not None:
             self.image = ReferenceEncoder(inside, config, embedding)
             self.conv_in_image = _beside(inside, config)
+            if config.clip is not None:
+                self.clip = ClipTokens(config.clip, config.image)
         if config.static:
             self.conv_in_static = _beside(inside, config)
         if config.static_skip:
@@ -136,6 +158,8 @@ class VideoUNet(nn.Module):
             kept = given.kept("image")
             image = self._folded(given.image[:, None])
             tokens, whole = self.image(image, kept)
+            if self.config.clip is not None:
+                tokens = torch.cat([tokens, self.clip(given.clip, kept)], dim=1)
             beside = self.conv_in_image(image * kept[:, None, None, None])
             x = x + beside.repeat_interleave(t, dim=0)
         if self.config.static and given.static is not None:
