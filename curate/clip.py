@@ -142,8 +142,9 @@ class ClipRoad:
         self.fields |= {"vertices": probe.vertices}
         _refuse_non_finite(probe.points)
         frames = sequences.frames  # the first times are evenly spread over the window
-        motion = measure(probe.points[:frames])
-        detail = describe(probe.points[:frames], times_s[:frames], probe.points[-2:])
+        points, weights = probe.points[:frames], probe.weights
+        motion = measure(points, weights)
+        detail = describe(points, times_s[:frames], probe.points[-2:], weights)
         self.fields |= {
             # Linear algebra may differ in its last bits from run to run, with threads and memory
             # alignment; scores stand in samples, and equal inputs must give equal bytes.
@@ -151,9 +152,9 @@ class ClipRoad:
             for name, value in (asdict(motion) | asdict(detail)).items()
             if name != "size"
         }
-        curve = activity_curve(probe.points[:frames], times_s[:frames])
+        curve = activity_curve(points, times_s[:frames], weights)
         self.fields["activity_curve"] = [round(speed, _CURVE_DECIMALS) for speed in curve]
-        if (sketch := clip_sketch(probe.points[:frames])) is not None:
+        if (sketch := clip_sketch(points, weights)) is not None:
             self.fields["clip_sketch"] = sketch.encode()
         self.facts = replace(self.facts, motion=motion, detail=detail)
         if (decision := self._stop()) is not None or motion.size == 0:
@@ -212,7 +213,7 @@ class ClipRoad:
         )
         if isinstance(probe, Unusable) or not np.isfinite(probe.points).all():
             return 0.0, longest_s  # the fine probe reports what is wrong
-        start_s, stop_s = busiest_window(probe.points, times_s, longest_s)
+        start_s, stop_s = busiest_window(probe.points, times_s, longest_s, probe.weights)
         return round(start_s, 6), round(stop_s, 6)  # the fingerprint rests on it: no stray bits
 
     def _make_sample(self, window_s: tuple[float, float], frame: Frame) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """What kind of motion a clip shows: pure functions of vertex positions over time.
 
 The scores of ``curate.motion`` decide by default; these say more, and decide where a limit is set.
-Lengths are in asset sizes (``curate.motion.own_size``).
+Lengths are in asset sizes (``curate.motion.own_size``), vertices count by their surface.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from curate.motion import Positions, lengths, own_size
+from curate.motion import Positions, Weights, by_axis, norms, own_size, quantile, shares
 
 _MOVES = 1e-3  # asset sizes: what moves less stands still
 
@@ -21,15 +21,15 @@ class Detail:
         scale_change: largest ratio, at least 1, by which the best similarity fit to the first pose
             grows or shrinks it.
         shape_change: mean displacement left after drift, rotation and scale are taken out.
-        moved_p95: 95th percentile, over times and vertices, of the displacement from the first
+        moved_p95: 95th percentile, over times and surface, of the displacement from the first
             pose, drift included.
         moved_max: the furthest such displacement.
-        moving_share: share of vertices that get more than a thousandth of the size away.
-        activity_per_s: mean path of the vertices per second.
+        moving_share: share of the surface that gets more than a thousandth of the size away.
+        activity_per_s: mean path of the surface per second.
         starts_s, stops_s: first and last time, seconds from the window's start, at which a step
             moves any vertex by more than a thousandth of the size; both 0 where nothing does.
         active_share: what lies between the two, as a share of the window.
-        loop_gap: mean distance of the vertices at the clip's end from where they began.
+        loop_gap: mean distance of the surface at the clip's end from where they began.
     """
 
     scale_change: float
@@ -44,60 +44,66 @@ class Detail:
     loop_gap: float
 
 
-def describe(points: Positions, times_s: np.ndarray, ends: Positions) -> Detail:
+def describe(
+    points: Positions, times_s: np.ndarray, ends: Positions, weights: Weights | None = None
+) -> Detail:
     """Score a window.
 
     Args:
         points: vertices at evenly spread times of the window.
         times_s: those times (k,), increasing.
         ends: the same vertices at the start and the end of the clip, (2, n, 3).
+        weights: how much surface each vertex stands for.
 
     Raises:
         ValueError: if there is no vertex or a position is not finite.
     """
     if points.shape[1] == 0 or not (np.isfinite(points).all() and np.isfinite(ends).all()):
         raise ValueError("positions must be finite and at least one vertex")
-    points, ends = points.astype(np.float64), ends.astype(np.float64)
-    size = own_size(points)
+    at, last, share = by_axis(points), by_axis(ends), shares(points, weights)
+    size = own_size(at.swapaxes(1, 2))
     if size == 0:
         return Detail(1.0, *[0.0] * 9)
-    displacement = lengths(points - points[0]) / size  # (k, n)
-    scales, residual = _similarity_fits(points)
-    steps = lengths(np.diff(points, axis=0)) / size  # (k - 1, n)
+    displacement = norms(at - at[0]) / size  # (k, n)
+    scales, residual = _similarity_fits(at, share)
+    steps = norms(np.diff(at, axis=0)) / size  # (k - 1, n)
     starts_s, stops_s = _active_span(steps, times_s)
     whole_s = _window_s(times_s)
     return Detail(
         scale_change=float(np.maximum(scales, 1 / np.maximum(scales, 1e-9)).max()),
-        shape_change=float(residual.mean() / size),
-        moved_p95=float(np.percentile(displacement, 95)),
+        shape_change=float((residual @ share).mean() / size),
+        moved_p95=quantile(displacement, share, 0.95),
         moved_max=float(displacement.max()),
-        moving_share=float((displacement.max(axis=0) > _MOVES).mean()),
-        activity_per_s=float(steps.mean(axis=1).sum() / (times_s[-1] - times_s[0]))
+        moving_share=float(share[displacement.max(axis=0) > _MOVES].sum()),
+        activity_per_s=float((steps @ share).sum() / (times_s[-1] - times_s[0]))
         if len(times_s) > 1 and times_s[-1] > times_s[0]
         else 0.0,
         starts_s=starts_s,
         stops_s=stops_s,
         active_share=min((stops_s - starts_s) / whole_s, 1.0) if whole_s > 0 else 0.0,
-        loop_gap=float(lengths(ends[1] - ends[0]).mean() / size),
+        loop_gap=float(norms(np.diff(last, axis=0))[0] @ share / size),
     )
 
 
-def activity_curve(points: Positions, times_s: np.ndarray) -> list[float]:
-    """Say how fast the vertices are on average within each step between two times.
+def activity_curve(
+    points: Positions, times_s: np.ndarray, weights: Weights | None = None
+) -> list[float]:
+    """Say how fast the surface is on average within each step between two times.
 
     Args:
         points: vertices (k, n, 3) at times of the window, at least one vertex.
         times_s: those times (k,), increasing.
+        weights: how much surface each vertex stands for.
 
     Returns:
         k - 1 mean speeds, asset sizes per second; their mean over evenly spread times is
         ``activity_per_s``. Empty where the asset has no size.
     """
-    points = points.astype(np.float64)
-    size = own_size(points)
+    at, share = by_axis(points), shares(points, weights)
+    size = own_size(at.swapaxes(1, 2))
     if size == 0:
         return []
-    steps = lengths(np.diff(points, axis=0)).mean(axis=1) / size
+    steps = norms(np.diff(at, axis=0)) @ share / size
     spans = np.diff(times_s)
     return np.divide(steps, spans, out=np.zeros_like(steps), where=spans > 0).tolist()
 
@@ -114,20 +120,20 @@ def _active_span(steps: np.ndarray, times_s: np.ndarray) -> tuple[float, float]:
     return float(times_s[busy[0]] - times_s[0]), float(times_s[busy[-1] + 1] - times_s[0])
 
 
-def _similarity_fits(points: Positions) -> tuple[np.ndarray, np.ndarray]:
-    """Fit each pose by a moved, rotated and scaled first pose (Umeyama, 1991).
+def _similarity_fits(at: np.ndarray, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fit each pose (k, 3, n) by a moved, rotated and scaled first pose (Umeyama, 1991).
 
     Returns:
         Scales (k,), and residual distances (k, n).
     """
-    centred = points - (np.einsum("kni->ki", points) / points.shape[1])[:, None]
-    first = centred[0]
-    spread = float(np.square(first).sum())
+    centred = at - (at @ share)[:, :, None]
+    first = centred[0] * share
+    spread = float((first * centred[0]).sum())
     if spread == 0:
-        return np.ones(len(points)), lengths(centred)
-    u, singular, vt = np.linalg.svd(first.T @ centred)  # (k, 3, 3): one product per pose
+        return np.ones(len(at)), norms(centred)
+    u, singular, vt = np.linalg.svd(first @ centred.swapaxes(1, 2))  # (k, 3, 3)
     handed = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
     u[..., -1] *= handed[:, None]
     scales = (singular[:, 0] + singular[:, 1] + handed * singular[:, 2]) / spread
-    fitted = scales[:, None, None] * (first @ (u @ vt))
-    return scales, lengths(centred - fitted)
+    fitted = scales[:, None, None] * ((u @ vt).swapaxes(1, 2) @ centred[0])
+    return scales, norms(centred - fitted)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.gltf_file import Row, extension, rows
-from curate.gltf_parts import GltfParts, HandOver
+from curate.gltf_parts import INTERPOLATIONS, PATHS, GltfParts, HandOver
 from curate.gltf_tree import Node, Tree, inverse_binds
 from curate.gltf_values import finite_floats, read_floats, read_integers
 from render.visible import collision_hulls
@@ -321,14 +321,16 @@ def _first_weights(parts: GltfParts) -> dict[int, list[np.ndarray]]:
     """The first value of each track of morph weights, by the node it moves."""
     found: dict[int, list[np.ndarray]] = {}
     for clip in parts.clips:
-        for channel in clip:
-            if channel.path == "weights" and parts.accessors.count[channel.input]:
-                values = finite_floats(parts, channel.output, 1)[:, 0]
-                spline = channel.interpolation == "CUBICSPLINE"
-                keys = int(parts.accessors.count[channel.input]) * (3 if spline else 1)
-                width = len(values) // keys
-                first = values[width : 2 * width] if spline else values[:width]
-                found.setdefault(channel.node, []).append(first)
+        morphs = clip.path == PATHS.index("weights")
+        some = clip.of(morphs & (parts.accessors.count[clip.input] > 0))
+        splines = (some.interpolation == INTERPOLATIONS.index("CUBICSPLINE")).tolist()
+        keys = parts.accessors.count[some.input].tolist()
+        columns = some.node.tolist(), some.output.tolist(), keys, splines
+        for node, output, count, spline in zip(*columns, strict=True):
+            values = finite_floats(parts, output, 1)[:, 0]
+            width = len(values) // (count * (3 if spline else 1))
+            first = values[width : 2 * width] if spline else values[:width]
+            found.setdefault(node, []).append(first)
     return found
 
 

@@ -58,10 +58,10 @@ def camera_tracks(parts: GltfParts, clip: int) -> int:
             carriers.add(node)
             node = parent.get(node, node)
     try:
-        channels = parts.clips[clip]
+        nodes_moved = parts.clips[clip].node.tolist()
     except HandOver:
-        channels = []
-    moved = sum(channel.node in carriers for channel in channels)
+        nodes_moved = []
+    moved = sum(node in carriers for node in nodes_moved)
     pointers = _pointers_of(rows(parts.doc.json, "animations")[clip])
     return moved + sum(p.startswith(("/cameras/", f"/extensions/{_LIGHTS}/")) for p in pointers)
 

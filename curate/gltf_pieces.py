@@ -1,4 +1,7 @@
-"""Vertices cut into pieces that few bones move, so that one product poses a piece at all times."""
+"""Vertices cut into pieces that few bones move, so that one product poses a piece at all times.
+
+Files split vertices at every seam; those that are equal in all that moves them are posed once.
+"""
 
 from dataclasses import dataclass
 
@@ -30,7 +33,7 @@ class Piece:
     """Some vertices that are posed together, in the order of the bones that move them.
 
     Attributes:
-        start, stop: rows that they fill.
+        start, stop: places that they fill.
         used: the bones that move any of them, (j,).
         share: (n, j) float32 weights of those.
         lever: (n, 4 j) float32, weight times position.
@@ -50,10 +53,15 @@ class Piece:
 
 @dataclass(slots=True)
 class Cut:
-    """Vertices in pieces. ``back`` names the row of each vertex, (n,); equal ones share theirs."""
+    """Vertices in pieces; ``back`` names the place of each vertex, (n,), one for equal ones."""
 
     pieces: list[Piece]
     back: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """How many vertices differ."""
+        return self.pieces[-1].stop if self.pieces else 0
 
 
 def list_bones(bodies: list[Body], column: np.ndarray) -> Bones:
@@ -204,26 +212,28 @@ class Poser:
     ) -> None:
         self.bodies = bodies
         self.weights = weights
-        self.count = worlds.shape[1]
-        turned = worlds[:, :, :3].transpose(0, 3, 1, 2).reshape(len(worlds), 4, -1)
-        moved = np.matmul(bones.unbind, turned[bones.columns])  # row vectors times these
-        self.bones = moved.astype(np.float32)  # (b, 4, k * 3)
+        self.worlds = worlds
+        self.count = worlds.shape[3]
+        turned = worlds[:, :, bones.columns].transpose(2, 1, 3, 0)  # (b, 4, k, 3)
+        moved = np.matmul(bones.unbind, turned.reshape(len(bones.columns), 4, -1))
+        self.bones = moved.astype(np.float32)  # (b, 4, k * 3), row vectors times these
 
-    def pose(self, pieces: list[Piece]) -> np.ndarray:
-        """Place the vertices of pieces, (n, k, 3) float32."""
-        found = np.empty((pieces[-1].stop if pieces else 0, self.count * 3), np.float32)
-        for piece in pieces:
+    def pose(self, cut: Cut) -> np.ndarray:
+        """Place the different vertices of a cut: (k, d, 3) float32, each axis in one stretch."""
+        found = np.empty((self.count * 3, cut.count), np.float32)
+        for piece in cut.pieces:
             matrices = self.bones.take(piece.used, axis=0)  # (j, 4, k * 3)
-            rows = found[piece.start : piece.stop]
+            columns = found[:, piece.start : piece.stop]
             if piece.body < 0:
-                np.matmul(piece.lever, matrices.reshape(-1, rows.shape[1]), out=rows)
+                np.matmul(matrices.reshape(-1, len(found)).T, piece.lever.T, out=columns)
                 continue
-            local = piece.points + np.tensordot(self._morphed(piece.body), piece.targets, 1)
-            blend = np.tensordot(piece.share, matrices, 1).reshape(len(rows), 4, -1, 3)
-            rows[:] = (
-                np.einsum("nckj,knc->nkj", blend[:, :3], local.astype(np.float32)) + blend[:, 3]
-            ).reshape(rows.shape)
-        return found.reshape(len(found), self.count, 3)
+            local = piece.points.T[:, None] + np.einsum(
+                "kt,tni->ikn", self._morphed(piece.body), piece.targets, optimize=True
+            )
+            blend = np.tensordot(matrices, piece.share, ([0], [1]))  # (4, k * 3, n)
+            local = np.repeat(local.astype(np.float32), 3, axis=1)
+            np.add(np.einsum("ckn,ckn->kn", blend[:3], local), blend[3], out=columns)
+        return found.reshape(self.count, 3, -1).swapaxes(1, 2)
 
     def _morphed(self, number: int) -> np.ndarray:
         """Weights of a body's morph targets, (k, t), in the range that Blender allows."""

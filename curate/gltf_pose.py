@@ -5,6 +5,7 @@ Evaluates nodes, skins and morph targets as Blender 4.5 does after importing the
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,14 +17,28 @@ from curate.gltf_pieces import Cut, Poser, cut_bodies, list_bones
 from curate.gltf_tracks import Tracks, frames_of, read_tracks, sample_all
 from curate.gltf_tree import read_tree
 from curate.quality import Still
-from curate.rotations import compose
-from render.visible import Picks, outermost, thinned, vertex_areas
+from curate.rotations import affine
+from render.visible import Picks, area_growth, outermost, thinned, vertex_areas
 
 _BLOCK = 1 << 19  # matrices held at a time: 64 MB
 _KEPT = 200_000  # vertices whose pieces are kept
-_TURNED = 512  # vertices whose axes are swapped together, so that they stay in the cache
 _GATHERED = 8192  # vertices among which the outermost are looked for at once
 _PATHS = ("translation", "rotation", "scale")
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """Vertices of a clip at k times.
+
+    Attributes:
+        points: (k, d, 3) float32, z up; those that always move alike stand for each other.
+        weights: (d,) how much surface each stands for, the mean over the times, in no given unit.
+        place: (n,) which of them each measured vertex is, in the order of Blender's probe.
+    """
+
+    points: np.ndarray
+    weights: np.ndarray
+    place: np.ndarray
 
 
 class GltfScene:
@@ -53,16 +68,21 @@ class GltfScene:
         with np.errstate(all="ignore"):  # numbers may overflow; the result is checked
             self._tree = read_tree(parts)
             self._bodies, self.warnings = read_bodies(parts, self._tree, decode)
-        self.vertices = sum(len(body.points) for body in self._bodies)
+        self._sizes = [len(body.points) for body in self._bodies]
+        self.vertices = sum(self._sizes)
         self.triangles = sum(len(body.triangles) for body in self._bodies)
         self.hulls = len(self.warnings)
         self._needed, self._column, self._levels = self._plan()
         rest = (self._tree.translation, self._tree.rotation, self._tree.scale)
         with np.errstate(all="ignore"):
-            self._rest = compose(*(values[self._needed] for values in rest))
+            self._rest = affine(*(values[self._needed] for values in rest))
+        owners = [b.node if b.binding is None else b.binding.owner for b in self._bodies]
+        columns = self._column[np.array(owners, np.int64)]
+        self._owners = np.unique(columns, return_inverse=True)
         self._bones = list_bones(self._bodies, self._column)
         self._tracks: tuple[int, list[Tracks]] = (-1, [])
         self._cuts: dict[int, Cut] = {}
+        self._areas: np.ndarray | None = None
         self._picked: dict[int, Picks] = {}
         self._whole: list[Cut] = []
 
@@ -86,40 +106,50 @@ class GltfScene:
             self._tracks = clip, tracks
         return self._tracks[1]
 
-    def points(self, clip: int, times_s: np.ndarray, points_max: int) -> np.ndarray:
-        """Pose a clip at times (k,): ``picks`` of the visible vertices, (k, n, 3) float32, z up.
-
-        They come in the order of Blender's probe.
-        """
-        picks = self.picks(points_max).indices
+    def points(self, clip: int, times_s: np.ndarray, points_max: int) -> Posed:
+        """Pose ``picks`` of the visible vertices at times (k,)."""
+        picks = self.picks(points_max)
         if points_max not in self._cuts:
-            self._cuts = {points_max: self._cut(picks)}
+            self._cuts = {points_max: self._cut(picks.indices)}
         cut = self._cuts[points_max]
-        found = np.empty((len(times_s), len(picks), 3), np.float32)
+        growth = np.zeros(len(self._bodies))
+        found: list[np.ndarray] = []
         with np.errstate(all="ignore"):
-            for at, poser in self._poses(clip, times_s):
-                _turn(poser.pose(cut.pieces), cut.back, found[at])
-        return found
+            for _, poser in self._poses(clip, times_s):
+                found.append(poser.pose(cut))
+                growth += self._growth(poser.worlds).sum(axis=1)
+        points = found[0] if len(found) == 1 else np.concatenate(found)
+        stand_for = self._vertex_areas()[picks.indices] / picks.chances
+        stand_for = stand_for * np.repeat(growth / len(times_s), self._sizes)[picks.indices]
+        return Posed(points, np.bincount(cut.back, stand_for, cut.count), cut.back)
 
     def picks(self, points_max: int) -> Picks:
         """Choose which vertices are measured: all, or of more than ``points_max`` so many."""
         if points_max not in self._picked:
-            few = self.vertices <= points_max
-            areas = np.ones(self.vertices) if few else self._areas()
-            self._picked = {points_max: Picks(thinned(areas, points_max), self.vertices)}
+            with np.errstate(all="ignore"):
+                growth = self._growth(self._worlds([], [], 1))[:, 0]
+            areas = self._vertex_areas() * np.repeat(growth, self._sizes)
+            self._picked = {points_max: thinned(areas, points_max)}
         return self._picked[points_max]
 
-    def _areas(self) -> np.ndarray:
-        """Tell how much surface each vertex stands for at rest, (n,); see ``vertex_areas``."""
-        with np.errstate(all="ignore"):
-            worlds = self._worlds([], [], 1)[:, 0]
+    def _vertex_areas(self) -> np.ndarray:
+        """Tell how much surface each vertex stands for, in its mesh's own space, (n,)."""
+        if self._areas is None:
+            known: dict[tuple[int, int], np.ndarray] = {}  # nodes may share a mesh
             found = [np.zeros(0)]
             for body in self._bodies:
-                owner = body.node if body.binding is None else body.binding.owner
-                growth = abs(np.linalg.det(worlds[self._column[owner]][:3, :3])) ** (2 / 3)
-                points = body.points.astype(np.float32)  # as Blender holds them
-                found.append(vertex_areas(points, body.triangles) * growth)
-        return np.concatenate(found)
+                key = id(body.points), id(body.triangles)
+                if key not in known:
+                    points = body.points.astype(np.float32)  # as Blender holds them
+                    known[key] = vertex_areas(points, body.triangles)
+                found.append(known[key])
+            self._areas = np.concatenate(found)
+        return self._areas
+
+    def _growth(self, worlds: np.ndarray) -> np.ndarray:
+        """Say how much the areas of each body grow by its object's matrix, (b, k)."""
+        owners, same = self._owners
+        return area_growth(worlds[:, :3, owners])[same]
 
     def extremes(self, clip: int, times_s: np.ndarray) -> np.ndarray:
         """Find the outermost of all visible vertices at times (k,): (k, 256, 3), z up."""
@@ -127,8 +157,7 @@ class GltfScene:
         with np.errstate(all="ignore"):
             for at, poser in self._poses(clip, times_s):
                 for cut in self._everything():
-                    points = np.empty((at.stop - at.start, len(cut.back), 3), np.float32)
-                    _turn(poser.pose(cut.pieces), cut.back, points)
+                    points = poser.pose(cut)
                     for row in range(at.start, at.stop):
                         some = np.concatenate([found[row], points[row - at.start]])
                         found[row] = outermost(some)
@@ -142,9 +171,9 @@ class GltfScene:
             start = 0
             for cut in self._everything():
                 stop = start + len(cut.back)
-                points[start:stop] = poser.pose(cut.pieces)[cut.back, 0]
+                points[start:stop] = poser.pose(cut)[0, cut.back]
                 start = stop
-        before = np.cumsum([0, *(len(body.points) for body in self._bodies)])
+        before = np.cumsum([0, *self._sizes])
         corners = [body.triangles + n for body, n in zip(self._bodies, before, strict=False)]
         none = np.zeros(0, np.int64)
         triangles = np.concatenate([none.reshape(0, 3), *corners])
@@ -236,7 +265,10 @@ class GltfScene:
             )
 
     def _worlds(self, tracks: list[Tracks], values: list[np.ndarray], count: int) -> np.ndarray:
-        """World matrices of the needed nodes, (m + 1, k, 4, 4), z up; the last is the origin."""
+        """World matrices of the needed nodes, z up, without their last row, (3, 4, m + 1, k).
+
+        The last is the origin.
+        """
         tree, needed = self._tree, self._needed
         named = [group.nodes for group in tracks if group.path in _PATHS]
         moved = np.unique(np.concatenate([*named, np.zeros(0, np.int64)]))
@@ -249,23 +281,18 @@ class GltfScene:
             if group.path in own:
                 at = place[group.nodes]
                 own[group.path][at[at >= 0]] = value[at >= 0]
-        local = np.empty((len(needed), count, 4, 4))
-        local[:] = self._rest[:, None]
-        local[self._column[moved]] = compose(*(own[path] for path in _PATHS))
-        local[..., 1, 3] += tree.lift[needed, None]
-        worlds = np.empty((len(needed) + 1, count, 4, 4))
-        worlds[-1] = [[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+        local = np.empty((3, 4, len(needed), count))
+        local[:] = self._rest[..., None]
+        local[:, :, self._column[moved]] = affine(*(own[path] for path in _PATHS))
+        local[1, 3] += tree.lift[needed, None]
+        worlds = np.empty((3, 4, len(needed) + 1, count))
+        worlds[:, :, -1] = _Z_UP[..., None]
         for places, parents in self._levels:
-            np.matmul(worlds[parents], local[places], out=worlds[places])
+            above = worlds[:, :, parents]
+            level = worlds[:, :, places]
+            np.einsum("iank,ajnk->ijnk", above[:, :3], local[:, :, places], out=level)
+            level[:, 3] += above[:, 3]
         return worlds
 
 
-_VECTOR = np.dtype("V12")  # three single floats, moved as one
-
-
-def _turn(posed: np.ndarray, order: np.ndarray, found: np.ndarray) -> None:
-    """Put rows of (n, k, 3) into their order and swap axes into (k, n, 3), some at a time."""
-    rows, columns = posed.view(_VECTOR)[..., 0], found.view(_VECTOR)[..., 0]
-    for start in range(0, len(order), _TURNED):
-        some = slice(start, start + _TURNED)
-        columns[:, some] = rows.take(order[some], axis=0).T
+_Z_UP = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 0.0]])

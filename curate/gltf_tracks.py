@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.gltf_parts import Channel, GltfParts, HandOver
+from curate.gltf_parts import INTERPOLATIONS, PATHS, Channels, GltfParts, HandOver
 from curate.gltf_values import read_together
 
 FPS = 24.0  # Blender's default scene, into which glTF is imported
@@ -73,43 +73,47 @@ def read_tracks(parts: GltfParts, clip: int) -> list[Tracks]:
     Raises:
         HandOver: keys out of order, or their number does not fit: Blender is asked.
     """
-    channels = parts.clips[clip]
-    outputs = [channel.output for channel in channels]
-    accessors = parts.accessors
-    if (accessors.count[outputs] * accessors.components[outputs]).sum() > _NUMBERS_MAX:
+    channels, accessors = parts.clips[clip], parts.accessors
+    output = channels.output
+    if (accessors.count[output] * accessors.components[output]).sum() > _NUMBERS_MAX:
         raise HandOver("a clip has very many keys")
-    seen: set[tuple[int, str]] = set()
-    chosen: list[Channel] = []
-    for channel in channels:
-        if (channel.node, channel.path) in seen:
-            continue
-        seen.add((channel.node, channel.path))
-        if channel.node >= len(parts.nodes.mesh):
-            raise HandOver("an animation points at a node that is not there")
-        chosen.append(channel)
-    keys = _read_keys(parts, sorted({channel.input for channel in chosen}))
-    alike: dict[tuple[object, ...], list[Channel]] = {}
-    for channel in chosen:
-        length = int(accessors.count[channel.output]) if channel.path == "weights" else 0
-        key = (id(keys[channel.input]), channel.path, channel.interpolation, length)
-        alike.setdefault(key, []).append(channel)
-    return [_read_alike(parts, some, keys[some[0].input]) for some in alike.values()]
+    property_of = channels.node * len(PATHS) + channels.path
+    _, first = np.unique(property_of, return_index=True)
+    if len(first) < len(property_of):
+        channels = channels.of(np.sort(first))
+    if len(channels.node) and int(channels.node.max()) >= len(parts.nodes.mesh):
+        raise HandOver("an animation points at a node that is not there")
+    inputs, number = np.unique(channels.input, return_inverse=True)
+    keys, same = _read_keys(parts, inputs)
+    kind = (same[number] * len(PATHS) + channels.path) * len(INTERPOLATIONS)
+    kind += channels.interpolation
+    morphs = channels.path == PATHS.index("weights")
+    if morphs.any():  # meshes differ in their number of targets
+        length = np.where(morphs, accessors.count[channels.output], 0)
+        kind = kind * (int(length.max()) + 1) + length
+    _, first, group = np.unique(kind, return_index=True, return_inverse=True)
+    return [
+        _read_alike(parts, channels.of(np.flatnonzero(group == at)), keys[same[number[first[at]]]])
+        for at in np.argsort(first).tolist()
+    ]
 
 
-def _read_keys(parts: GltfParts, inputs: list[int]) -> dict[int, _Keys]:
-    """Read when the keys of samplers stand. Those at the same times get the same object."""
-    found: dict[int, _Keys] = {}
-    known: dict[bytes, _Keys] = {}
+def _read_keys(parts: GltfParts, inputs: np.ndarray) -> tuple[list[_Keys], np.ndarray]:
+    """Read when the keys of samplers (s,) stand: the different ones, and which each has, (s,)."""
+    different: list[_Keys] = []
+    known: dict[bytes, int] = {}
+    same = np.zeros(len(inputs), np.int64)
     counts = parts.accessors.count[inputs]
     for count in np.unique(counts).tolist():
-        some = np.array(inputs, np.int64)[counts == count]
-        frames = (read_together(parts, some, 1)[..., 0] * FPS).astype(np.float32)
-        for index, row in zip(some.tolist(), frames, strict=True):
+        some = np.flatnonzero(counts == count)
+        frames = (read_together(parts, inputs[some], 1)[..., 0] * FPS).astype(np.float32)
+        for at, row in zip(some.tolist(), frames, strict=True):
             name = row.tobytes()
             if name not in known:
-                known[name] = _merged(row)
-            found[index] = known[name]
-    return found
+                known[name] = len(different)
+                different.append(_merged(row))
+            same[at] = known[name]
+    return different, same
 
 
 def _merged(frames: np.ndarray) -> _Keys:
@@ -133,10 +137,11 @@ def _merged(frames: np.ndarray) -> _Keys:
     return _Keys(len(frames), np.array(at, np.float64), np.array(kept))
 
 
-def _read_alike(parts: GltfParts, channels: list[Channel], keys: _Keys) -> Tracks:
+def _read_alike(parts: GltfParts, channels: Channels, keys: _Keys) -> Tracks:
     """Read the tracks of channels with the same path, interpolation and keys."""
-    path, interpolation = channels[0].path, channels[0].interpolation
-    outputs = np.array([channel.output for channel in channels], np.int64)
+    path = PATHS[channels.path[0]]
+    interpolation = INTERPOLATIONS[channels.interpolation[0]]
+    outputs = channels.output
     spline = interpolation == "CUBICSPLINE"
     count = keys.count * (3 if spline else 1)
     width = int(parts.accessors.count[outputs[0]]) // count if path == "weights" else 1
@@ -151,8 +156,7 @@ def _read_alike(parts: GltfParts, channels: list[Channel], keys: _Keys) -> Track
             turned = np.einsum("gni,gni->gn", values[:, 1:], values[:, :-1]) < 0
             values[:, 1:] *= np.where(np.cumsum(turned, axis=1) % 2, -1.0, 1.0)[..., None]
         slopes = _slopes(keys.frames, values)
-    nodes = np.array([channel.node for channel in channels], np.int64)
-    return Tracks(path, nodes, keys.frames, values, slopes, interpolation == "STEP")
+    return Tracks(path, channels.node, keys.frames, values, slopes, interpolation == "STEP")
 
 
 def _slopes(frames: np.ndarray, values: np.ndarray) -> np.ndarray:

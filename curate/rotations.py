@@ -15,24 +15,35 @@ def normalised(quaternions: np.ndarray) -> np.ndarray:
 
 def compose(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Build matrices (..., 4, 4) from (..., 3), (..., 4) of any length, and (..., 3)."""
-    unit = np.ascontiguousarray(np.moveaxis(normalised(rotation), -1, 0))
-    x, y, z, w = unit
-    x2, y2, z2 = 2 * unit[:3]
+    found = np.zeros((*translation.shape[:-1], 4, 4))
+    found[..., :3, :] = np.moveaxis(affine(translation, rotation, scale), (0, 1), (-2, -1))
+    found[..., 3, 3] = 1.0
+    return found
+
+
+def affine(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Build the upper three rows of such matrices, (3, 4, ...): each number in one stretch."""
+    x, y, z, w = np.ascontiguousarray(np.moveaxis(rotation, -1, 0))
+    square = x * x + y * y + z * z + w * w
+    nowhere = square == 0
+    if nowhere.any():  # half a turn about x, as in Blender
+        x, square = np.where(nowhere, 1.0, x), np.where(nowhere, 1.0, square)
+    twice = 2.0 / square
+    x2, y2, z2 = x * twice, y * twice, z * twice
     xx, yy, zz, xy, xz, yz = x * x2, y * y2, z * z2, x * y2, x * z2, y * z2
     wx, wy, wz = w * x2, w * y2, w * z2
     sx, sy, sz = np.ascontiguousarray(np.moveaxis(scale, -1, 0))
-    found = np.zeros((*translation.shape[:-1], 4, 4))
-    found[..., 0, 0] = (1 - (yy + zz)) * sx
-    found[..., 1, 0] = (xy + wz) * sx
-    found[..., 2, 0] = (xz - wy) * sx
-    found[..., 0, 1] = (xy - wz) * sy
-    found[..., 1, 1] = (1 - (xx + zz)) * sy
-    found[..., 2, 1] = (yz + wx) * sy
-    found[..., 0, 2] = (xz + wy) * sz
-    found[..., 1, 2] = (yz - wx) * sz
-    found[..., 2, 2] = (1 - (xx + yy)) * sz
-    found[..., :3, 3] = translation
-    found[..., 3, 3] = 1.0
+    found = np.empty((3, 4, *translation.shape[:-1]))
+    found[0, 0] = (1 - (yy + zz)) * sx
+    found[1, 0] = (xy + wz) * sx
+    found[2, 0] = (xz - wy) * sx
+    found[0, 1] = (xy - wz) * sy
+    found[1, 1] = (1 - (xx + zz)) * sy
+    found[2, 1] = (yz + wx) * sy
+    found[0, 2] = (xz + wy) * sz
+    found[1, 2] = (yz - wx) * sz
+    found[2, 2] = (1 - (xx + yy)) * sz
+    found[:, 3] = np.moveaxis(translation, -1, 0)
     return found
 
 

@@ -6,7 +6,7 @@ smooth: rounding moves them by as little as it moves the vertices. ``shards.like
 
 import numpy as np
 
-from curate.motion import Positions, lengths
+from curate.motion import Positions, Weights, by_axis, lengths, norms, shares
 from curate.quality import NO_AREA, Still, areas
 from shards.likeness import Sketch
 from shards.seeding import rng_for
@@ -58,7 +58,7 @@ def geometry_sketch(still: Still) -> Sketch | None:
     return Sketch(len(area), np.array(values))
 
 
-def clip_sketch(points: Positions) -> Sketch | None:
+def clip_sketch(points: Positions, weights: Weights | None = None) -> Sketch | None:
     """Describe a motion of a shape: how it is displaced at each time, up to its first moments.
 
     Units and place of the asset change nothing; its direction does, as it does in a render. So
@@ -66,25 +66,27 @@ def clip_sketch(points: Positions) -> Sketch | None:
 
     Args:
         points: vertices (k, n, 3) at evenly spread times of the window.
+        weights: how much surface each stands for.
 
     Returns:
         How many times, and 16 fixed random projections of all the moments; None where nothing has
         a size.
     """
-    first = points[0] - points[0].mean(axis=0)
-    radius = float(np.sqrt(np.einsum("ni,ni->", first, first) / len(first)))
+    at, share = by_axis(points), shares(points, weights)
+    first = at[0] - (at[0] @ share)[:, None]
+    radius = float(np.sqrt(((first * first) @ share).sum()))
     if not 0 < radius < np.inf:
         return None
-    first, moved = first / radius, (points - points[0]) / radius
-    count = len(first)
-    away = np.einsum("ni,ni->n", first, first)
+    first, moved = first / radius, (at - at[0]) / radius
+    far = norms(moved)
+    weighed = first * share
     moments = np.concatenate(
         [
-            moved.mean(axis=1),
-            np.einsum("ni,kn->ki", first, lengths(moved)) / count,
-            np.einsum("ni,knj->kij", first, moved).reshape(len(points), 9) / count,
-            np.einsum("n,kni->ki", away, moved) / count,
-            lengths(moved).mean(axis=1)[:, None],
+            moved @ share,
+            far @ weighed.T,
+            (weighed @ moved.swapaxes(1, 2)).reshape(len(points), 9),
+            moved @ (np.einsum("in,in->n", first, first) * share),
+            (far @ share)[:, None],
         ],
         axis=1,
     )  # (k, 19)

@@ -32,6 +32,7 @@ class Poses:
     Attributes:
         points: (k, n, 3) vertices, z up, asset units; of a large mesh those that
             ``render.visible.thinned`` chooses by the surface they stand for.
+        weights: (n,) how much surface each stands for, in no given unit.
         extremes: finds the outermost vertices of the whole mesh, (k, d, 3); what ``points`` holds
             already may be missing. Asked only for clips that pass the rules: it costs more than
             the poses.
@@ -39,6 +40,7 @@ class Poses:
     """
 
     points: np.ndarray
+    weights: np.ndarray
     extremes: Callable[[], np.ndarray]
     vertices: int
     triangles: int
@@ -171,7 +173,9 @@ class AssetView:
         probe = self._session.probe(clip_index, times_s, vertices_max, points_max, picks)
         if isinstance(probe, Unusable):
             return probe
-        return Poses(probe.points, lambda: probe.extremes, probe.vertices, probe.triangles)
+        return Poses(
+            probe.points, probe.weights, lambda: probe.extremes, probe.vertices, probe.triangles
+        )
 
     def tracks(self, clip_index: int) -> tuple[int, int] | None:
         """Count a clip's tracks and those that never change; None where only Blender could say."""
@@ -200,11 +204,11 @@ class AssetView:
     def _pose(
         self, scene: GltfScene, clip_index: int, times_s: np.ndarray, points_max: int
     ) -> Poses:
-        points = scene.points(clip_index, times_s, points_max)
+        posed = scene.points(clip_index, times_s, points_max)
 
         def extremes() -> np.ndarray:
             if scene.vertices <= points_max:
-                return points[:, :0]  # nothing is left out
+                return posed.points[:, :0]  # nothing is left out
             return scene.extremes(clip_index, times_s).astype(np.float64)
 
-        return Poses(points, extremes, scene.vertices, scene.triangles)
+        return Poses(posed.points, posed.weights, extremes, scene.vertices, scene.triangles)

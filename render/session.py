@@ -80,12 +80,14 @@ class Probe:
     Attributes:
         points: (k, n, 3) float64 vertices, z up, asset units; where the mesh is large those that
             ``render.visible.thinned`` chooses; the box corners where ``same_topology`` is false.
+        weights: (n,) how much surface each of ``points`` stands for, in no given unit.
         extremes: (k, d, 3) float64, the outermost vertices of the whole mesh.
         vertices, triangles: counts of the whole evaluated geometry.
         same_topology: whether ``points[:, i]`` is the same vertex at every time.
     """
 
     points: np.ndarray
+    weights: np.ndarray
     extremes: np.ndarray
     vertices: int
     triangles: int
@@ -191,6 +193,7 @@ class BlenderSession:
                 "vertices_max": vertices_max,
                 "points_max": points_max,
                 "picks": None if picks is None else picks.indices.tolist(),
+                "picked_chances": None if picks is None else picks.chances.tolist(),
                 "picked_of": None if picks is None else picks.vertices,
             },
             self.limits.probe_timeout_s,
@@ -200,9 +203,11 @@ class BlenderSession:
         with np.load(out) as arrays:
             points = arrays["points"].astype(np.float64)
             extremes = arrays["extremes"].astype(np.float64)
+            weights = arrays["weights"].astype(np.float64)
         return Probe(
-            points, extremes, answer["vertices"], answer["triangles"], answer["same_topology"]
-        )
+            points, weights, extremes, answer["vertices"], answer["triangles"],
+            answer["same_topology"],
+        )  # fmt: skip
 
     def render(
         self,

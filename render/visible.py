@@ -31,9 +31,6 @@ def collision_hulls(names: Sequence[tuple[str, str]]) -> list[bool]:
     return [False] * len(hulls) if all(hulls) else hulls
 
 
-_GOLDEN = (5**0.5 - 1) / 2
-
-
 def vertex_areas(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Share out the area of triangles among their corners.
 
@@ -44,43 +41,73 @@ def vertex_areas(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     Returns:
         (n,) float64 in squared units; 0 where a position is not finite.
     """
-    at = np.asarray(points, np.float64)
+    x, y, z = np.asarray(points, np.float64).T
+    a, b, c = corners.T
     with np.errstate(all="ignore"):
-        first = at[corners[:, 0]]
-        across = np.cross(at[corners[:, 1]] - first, at[corners[:, 2]] - first)
-        third = np.sqrt((across * across).sum(axis=1)) / 6
+        ux, uy, uz = x[b] - x[a], y[b] - y[a], z[b] - z[a]
+        vx, vy, vz = x[c] - x[a], y[c] - y[a], z[c] - z[a]
+        across = (uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2
+        third = np.sqrt(across) / 6
     third = np.where(np.isfinite(third), third, 0.0)
-    return np.bincount(corners.reshape(-1), np.repeat(third, 3), minlength=len(at))
+    return np.bincount(np.concatenate([a, b, c]), np.tile(third, 3), minlength=len(x))
+
+
+def area_growth(matrix: np.ndarray) -> np.ndarray:
+    """Say by how much matrices (3, 3, ...) make areas grow, the mean over directions: (...)."""
+    a, b, c = matrix
+    with np.errstate(all="ignore"):
+        volume = a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
+        growth = np.abs(volume + a[2] * (b[0] * c[1] - b[1] * c[0])) ** (2 / 3)
+    return np.where(np.isfinite(growth), growth, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Picks:
-    """Which vertices of a large mesh are measured: ascending indices, and out of how many."""
+    """Which vertices of a mesh are measured.
+
+    Attributes:
+        indices: (n,) ascending.
+        chances: (n,) with which each is measured at all, in (0, 1]; what it stands for is divided
+            by it (Horvitz and Thompson, 1952).
+        vertices: out of how many.
+    """
 
     indices: np.ndarray
+    chances: np.ndarray
     vertices: int
 
 
-def thinned(areas: np.ndarray, points_max: int) -> np.ndarray:
+_START = (5**0.5 - 1) / 2  # of a systematic sample, where no sum of even shares falls
+_BLIND = 0.1  # of those measured are drawn whatever their area, which may grow when a clip plays
+
+
+def thinned(areas: np.ndarray, points_max: int) -> Picks:
     """Choose ``points_max`` of n vertices, the likelier the more surface they stand for.
 
-    Weighted sampling without replacement (Efraimidis and Spirakis, 2006), with a sequence of low
-    discrepancy in the place of chance: neighbours in the file's order are spread out, and the same
-    areas give the same choice.
+    Systematic sampling in the file's order: neighbours are spread out, and the same areas give the
+    same choice.
 
     Args:
         areas: (n,) of each vertex; see ``vertex_areas``.
         points_max: how many are chosen; all, if there are no more.
-
-    Returns:
-        Their indices, ascending.
     """
-    if len(areas) <= points_max:
-        return np.arange(len(areas))
-    weights = areas + (areas.mean() or 1.0) * 1e-6  # what has no area comes last, but may come
-    even = (np.arange(len(areas)) + 0.5) * _GOLDEN % 1.0
-    waits = -np.log(even) / weights
-    return np.sort(np.argpartition(waits, points_max)[:points_max])
+    count = len(areas)
+    if count <= points_max:
+        return Picks(np.arange(count), np.ones(count), count)
+    total = float(areas.sum()) or 1.0
+    share = (1 - _BLIND) * areas / total + _BLIND / count
+    chances = np.minimum(share * _growth(share, points_max), 1.0)
+    marks = np.floor(np.cumsum(chances) * (points_max / chances.sum()) + _START)
+    chosen = np.flatnonzero(np.diff(marks, prepend=0.0) > 0)
+    return Picks(chosen, chances[chosen], count)
+
+
+def _growth(share: np.ndarray, points_max: int) -> float:
+    """Find the factor by which shares (n,), none over 1, add up to ``points_max`` chances."""
+    large = np.sort(share)[::-1][:points_max]
+    left = 1.0 - np.concatenate([[0.0], np.cumsum(large)[:-1]])  # share of all but the i largest
+    factors = (points_max - np.arange(len(large))) / left
+    return float(factors[np.argmax(large * factors < 1.0)])
 
 
 def _directions(count: int) -> np.ndarray:

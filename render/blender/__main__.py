@@ -92,7 +92,7 @@ class Server:
             }
             for clip in asset.clips
         ]
-        points, triangles = geometry()
+        points, triangles, _ = geometry()
         return {
             "clips": clips,
             "warnings": asset.warnings,
@@ -127,34 +127,36 @@ class Server:
 
         ``points`` (k, n, 3) are the vertices, of more than ``points_max`` the ``picks`` or those
         that ``render.visible.thinned`` chooses; where the topology changes over time they are the
-        box corners instead and ``same_topology`` is false. ``extremes`` (k, d, 3) are the
-        outermost vertices, none left out.
+        box corners instead and ``same_topology`` is false. ``weights`` (n,) say how much surface
+        each stands for, the mean over the times. ``extremes`` (k, d, 3) are the outermost
+        vertices, none left out.
         """
         import numpy as np
 
         from render.blender.pose import geometry
-        from render.visible import outermost, thinned
+        from render.visible import outermost
 
         assert self.stage is not None
-        picks, of = self._picks(request)
+        sample = self._sample(request)
         poses: list[np.ndarray] = []
         extremes: list[np.ndarray] = []
         counts: list[int] = []
         triangles = 0
         for time_s in request["times_s"]:
             self.stage.seek(request["clip"], time_s)
-            points, triangles = geometry()
+            points, triangles, meshes = geometry()
             counts.append(len(points))
             if len(points) == 0 or len(points) > request["vertices_max"]:
                 return {"vertices": len(points), "triangles": triangles, "usable": False}
-            if len(points) != of:  # not the mesh that was at rest
-                picks, of = thinned(np.ones(len(points)), request["points_max"]), len(points)
-            poses.append(points[picks].astype(np.float32))
+            poses.append(points[sample.at(meshes)].astype(np.float32))
             extremes.append(outermost(points) if request.get("outline", True) else points[:1])
         same = len(set(counts)) == 1
         if not same:
             poses = [box_corners(pose) for pose in extremes]
-        np.savez(request["out"], points=np.stack(poses), extremes=np.stack(extremes))
+        weights = sample.weights() if same else np.ones(len(poses[0]))
+        np.savez(
+            request["out"], points=np.stack(poses), extremes=np.stack(extremes), weights=weights
+        )
         return {
             "vertices": max(counts),
             "triangles": triangles,
@@ -162,20 +164,18 @@ class Server:
             "usable": True,
         }
 
-    def _picks(self, request: dict[str, Any]) -> tuple[Any, int]:
-        """Choose the vertices that are measured: indices, ascending, and out of how many."""
-        import numpy as np
-
+    def _sample(self, request: dict[str, Any]) -> Any:
+        """Prepare which vertices are measured, and what each stands for."""
         from render.blender.pose import areas
-        from render.visible import thinned
+        from render.blender.weigh import Sample
 
-        if request.get("picks") is not None:
-            return np.array(request["picks"], np.int64), request["picked_of"]
         if self.areas is None:
             assert self.stage is not None
             self.stage.rest()
             self.areas = areas()
-        return thinned(self.areas, request["points_max"]), len(self.areas)
+        told = request.get("picks")
+        told = None if told is None else (told, request["picked_chances"], request["picked_of"])
+        return Sample(*self.areas, request["points_max"], told)
 
     def do_render(self, request: dict[str, Any]) -> dict[str, Any]:
         """Render the listed images, each at its own time and camera, to EXR files.

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from render.blender.load import Asset, Binding, Clip, curves_of
-from render.visible import vertex_areas
+from render.visible import area_growth, vertex_areas
 
 _POSE_CHANNEL = re.compile(r'pose\.bones\["(?P<bone>(?:[^"\\]|\\.)*)"\]\.(?P<channel>\w+)$')
 _IDENTITY = {
@@ -153,33 +153,37 @@ def world_points(mesh: Any, matrix: np.ndarray) -> np.ndarray:
     return read_array(mesh.vertices, "co", 3) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def geometry() -> tuple[np.ndarray, int]:
+def geometry() -> tuple[np.ndarray, int, list[tuple[int, float]]]:
     """Read every visible evaluated vertex of the current frame.
 
     Returns:
         float64 (n, 3) positions in Blender's world (z up), in the order of the depsgraph's
-        instances, and the number of triangles.
+        instances; the number of triangles; and of each drawn mesh its vertices and by how much its
+        object's matrix makes areas grow.
     """
     chunks: list[np.ndarray] = []
+    meshes: list[tuple[int, float]] = []
     triangles = 0
     for _, source, matrix in shown_instances():
         mesh = mesh_of(source)
         if mesh is None:
             continue
         chunks.append(world_points(mesh, matrix))
+        meshes.append((len(chunks[-1]), float(area_growth(matrix[:3, :3]))))
         triangles += sum_triangles(mesh)
         source.to_mesh_clear()
-    return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles
+    return (np.concatenate(chunks) if chunks else np.zeros((0, 3))), triangles, meshes
 
 
-def areas() -> np.ndarray:
+def areas() -> tuple[np.ndarray, list[tuple[int, float]]]:
     """Tell how much surface each visible vertex stands for, in the order of ``geometry``.
 
     Returns:
-        float64 (n,), at the current frame's sizes. A mesh whose vertices modifiers only move is
-        taken before they do, so that no pose counts.
+        float64 (n,), in its mesh's own space, and of each mesh what ``geometry`` says. A mesh
+        whose vertices modifiers only move is taken before they do, so that no pose counts.
     """
     found: list[np.ndarray] = []
+    meshes: list[tuple[int, float]] = []
     for _, source, matrix in shown_instances():
         mesh = mesh_of(source)
         if mesh is None:
@@ -188,10 +192,10 @@ def areas() -> np.ndarray:
         same = source.type == "MESH" and len(stored.vertices) == len(mesh.vertices)
         local = read_array((stored if same else mesh).vertices, "co", 3)
         corners = read_array(mesh.loop_triangles, "vertices", 3, np.int32)
-        growth = abs(np.linalg.det(matrix[:3, :3])) ** (2 / 3)
-        found.append(vertex_areas(local, corners) * growth)
+        found.append(vertex_areas(local, corners))
+        meshes.append((len(local), float(area_growth(matrix[:3, :3]))))
         source.to_mesh_clear()
-    return np.concatenate(found) if found else np.zeros(0)
+    return (np.concatenate(found) if found else np.zeros(0)), meshes
 
 
 def sum_triangles(mesh: Any) -> int:

@@ -143,10 +143,10 @@ def _compare(path: Path, session: BlenderSession) -> _Tally:
     times = [sample_times(0.0, clip.duration_s, _FRAMES) for clip in clips]
     for clip, times_s in zip(clips, times, strict=True):  # one after the other, as a build does
         started = time.process_time()
-        points = scene.points(clip.index, times_s, points_max)
+        posed = scene.points(clip.index, times_s, points_max)
         tally.numpy_s += time.process_time() - started
         started = time.process_time()
-        measure(points)
+        measure(posed.points, posed.weights)
         tally.motion_s += time.process_time() - started
     for clip, times_s in zip(clips, times, strict=True):
         started = _blender_cpu_s(session)
@@ -154,7 +154,8 @@ def _compare(path: Path, session: BlenderSession) -> _Tally:
         tally.blender_s += _blender_cpu_s(session) - started
         theirs = session.probe(clip.index, times_s, _ALL, _ALL)
         assert isinstance(theirs, Probe)
-        ours = whole.points(clip.index, times_s, _ALL)
+        posed = whole.points(clip.index, times_s, _ALL)
+        ours = posed.points[:, posed.place]
         apart = np.abs(ours - theirs.points).max() / (own_size(theirs.points) or 1.0)
         tally.errors.append(float(apart))
         tally.clips += 1
@@ -182,7 +183,8 @@ def _pose_in_blender(session: BlenderSession, clip: int, times_s: np.ndarray, pi
     request = {
         "op": "probe", "clip": clip, "times_s": times_s.tolist(), "out": str(out),
         "vertices_max": _ALL, "points_max": _GEOMETRY.probe_points_max, "outline": False,
-        "picks": picks.indices.tolist(), "picked_of": picks.vertices,
+        "picks": picks.indices.tolist(), "picked_chances": picks.chances.tolist(),
+        "picked_of": picks.vertices,
     }  # fmt: skip
     session.process.call(request, LimitConfig().probe_timeout_s)
     with np.load(out) as arrays:

@@ -36,7 +36,8 @@ def compare(path: Path, session: BlenderSession, clips_max: int = 1 << 30) -> li
     found = []
     for index, duration_s in enumerate(durations[:clips_max] if scene.vertices else []):
         times_s = np.linspace(0.0, duration_s, TIMES)
-        ours = scene.points(index, times_s, ALL)
+        posed = scene.points(index, times_s, ALL)
+        ours = posed.points[:, posed.place]
         theirs = session.probe(index, times_s, ALL, ALL)
         assert isinstance(theirs, Probe)
         size = own_size(theirs.points) or 1.0

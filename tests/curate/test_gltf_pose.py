@@ -48,13 +48,15 @@ def test_the_outermost_vertices_bound_all(name: str, tmp_path: Path) -> None:
     parts = inspect_file(build(name, tmp_path)).parts
     assert parts is not None
     scene, times_s = GltfScene(parts), np.linspace(0, 1.7, 5)
-    points, extremes = scene.points(0, times_s, 1000), scene.extremes(0, times_s)
+    posed, extremes = scene.points(0, times_s, 1000), scene.extremes(0, times_s)
+    points = posed.points[:, posed.place]
     np.testing.assert_allclose(extremes.min(axis=1), points.min(axis=1), atol=1e-5)
     np.testing.assert_allclose(extremes.max(axis=1), points.max(axis=1), atol=1e-5)
     few = max(scene.vertices // 3, 1)
     chosen = scene.picks(few).indices
     assert len(chosen) == few
-    np.testing.assert_allclose(scene.points(0, times_s, few), points[:, chosen], atol=1e-5)
+    thin = scene.points(0, times_s, few)
+    np.testing.assert_allclose(thin.points[:, thin.place], points[:, chosen], atol=1e-5)
 
 
 def test_what_is_not_followed_is_handed_over(tmp_path: Path) -> None:
@@ -91,9 +93,12 @@ def test_blender_thins_to_the_same_vertices(
         return
     few = scene.vertices // 2
     session.open(path, inspection.format, [clip.duration_s for clip in inspection.clips])
-    ours = scene.points(0, times_s, few)
+    posed = scene.points(0, times_s, few)
+    ours = posed.points[:, posed.place]
     assert ours.shape[1] == few
     for picks in (None, scene.picks(few)):
         theirs = session.probe(0, times_s, 10_000, few, picks)
         assert isinstance(theirs, Probe)
         np.testing.assert_allclose(theirs.points, ours, atol=1e-3 * own_size(theirs.points))
+        surface = np.bincount(posed.place, theirs.weights, len(posed.weights))
+        np.testing.assert_allclose(surface, posed.weights, rtol=1e-3, atol=1e-3 * surface.mean())

@@ -75,8 +75,9 @@ def _pose(parts: GltfParts, clips: int) -> None:
         scene = GltfScene(parts)
         for clip in range(min(clips, 3)):
             if scene.vertices:
-                points = scene.points(clip, np.array([0.0, 0.3, 1.1]), 1000)
-                assert points.shape == (3, min(scene.vertices, 1000), 3)
+                posed = scene.points(clip, np.array([0.0, 0.3, 1.1]), 1000)
+                assert len(posed.place) == min(scene.vertices, 1000)
+                assert posed.points.shape == (3, len(posed.weights), 3)
     except HandOver as reason:
         str(reason).encode()
 

@@ -46,9 +46,10 @@ def scores(samples_dir: Path) -> Scores:
             if clip["index"] < 0 or not scene.vertices:
                 continue
             times_s = np.linspace(0.0, clip["duration_s"], _TIMES)
-            points = scene.points(clip["index"], times_s, 5000)
-            detail = describe(points, times_s, points[[0, -1]])
-            found[sample["name"], clip["name"]] = clip, measure(points), detail
+            posed = scene.points(clip["index"], times_s, 5000)
+            points, weights = posed.points, posed.weights
+            detail = describe(points, times_s, points[[0, -1]], weights)
+            found[sample["name"], clip["name"]] = clip, measure(points, weights), detail
     return found
 
 
@@ -99,8 +100,9 @@ def test_a_clip_that_stops_early_says_when(samples_dir: Path) -> None:
     assert inspection.parts is not None
     clip = next(clip for clip in inspection.clips or () if clip.name == "roll")
     times_s = np.linspace(0.0, 2 * clip.duration_s, 2 * _TIMES - 1)
-    points = GltfScene(inspection.parts).points(clip.index, times_s, 5000)
-    detail = describe(points, times_s, points[[0, -1]])
+    posed = GltfScene(inspection.parts).points(clip.index, times_s, 5000)
+    points = posed.points
+    detail = describe(points, times_s, points[[0, -1]], posed.weights)
     assert detail.stops_s == pytest.approx(clip.duration_s, rel=0.1)
     assert detail.active_share == pytest.approx(0.5, abs=0.05)
 
