@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -86,16 +87,22 @@ def _process(job: Job, session: BlenderSession, stage: Stage) -> HandOver | Docu
     if (reason := refusals.unwanted(job)) is not None:
         return _complete(job, base, [base | _WHOLE | rejection("source", reason)])
     with contextlib.ExitStack() as until_done:
+        started = time.monotonic()
         try:
             source = until_done.enter_context(fetched(job.source, job.config.fetch))
         except AssetError as error:
             failed = failure(error.stage, error.rule, str(error), error.detail)
-            return _complete(job, base, [base | _WHOLE | failed])
+            spent = {"fetch_s": time.monotonic() - started}
+            return _complete(job, base, [base | _WHOLE | failed | spent])
+        fetch_s = None if source.remote is None else time.monotonic() - started
         if source.remote is not None:
             base["bytes"] = source.file.stat().st_size
         asset = _Asset(replace(job, source=source), session, base, stage)
         rows = asset.rows()
-        return asset.handed or _complete(job, base, rows)
+        if asset.handed is not None:
+            return asset.handed
+        rows[0] |= {"fetch_s": fetch_s} | asset.spent
+        return _complete(job, base, rows)
 
 
 def give_up(job: Job, reason: str, log_tail: str = "") -> None:
@@ -152,9 +159,20 @@ class _Asset:
         self.seen = Seen(job.config.curate.copies())  # of this asset alone
         self.crashed = 0  # clips that crashed Blender each time
         self.handed: HandOver | None = None  # to the worker that renders
+        self.spent: dict[str, float] = {}  # seconds, on the asset as a whole
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the asset's ledger rows, at least one."""
+        started = time.monotonic()
+        view = self._open()
+        load_s = 0.0
+        if isinstance(view, AssetView) and view.opened is not None:
+            load_s = self.spent["load_s"] = view.opened.seconds
+        self.spent["inspect_s"] = time.monotonic() - started - load_s
+        return self._clip_rows(view) if isinstance(view, AssetView) else view
+
+    def _open(self) -> "AssetView | list[dict[str, Any]]":
+        """Look at the asset at rest; return it, or the row that ends it."""
         try:
             _refuse_link_outside(self.job.source)
             inspection = inspect_file(self.job.source.file)
@@ -196,11 +214,10 @@ class _Asset:
             return [self._whole(**fault_fields("load", fault))]
         if view.opened is not None:
             self.warnings = [*view.warnings, *view.opened.warnings]
-            self.base["load_s"] = view.opened.seconds
         if (reason := refusals.nothing_to_do(view.clips, view.vertices, view.opened)) is not None:
             return [self._whole(**rejection("load", reason))]
         self.seen.enter([self.base])
-        return self._clip_rows(view)
+        return view
 
     def _clip_rows(self, view: AssetView) -> list[dict[str, Any]]:
         only = self.job.only

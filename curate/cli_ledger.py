@@ -102,6 +102,9 @@ def replay(
 def stats(run: _Run) -> None:
     """Print the funnel: what came in, what fell where and why, what is left, and the seconds.
 
+    A stage's or rule's seconds are all that was spent on the clips that fell there. The last line
+    adds up each kind of work over all clips, those kept included.
+
     Example: orbit4d curate stats out/run1
     """
     from curate.report_data import read_table, summarise
@@ -111,21 +114,22 @@ def stats(run: _Run) -> None:
     console = Console()
     console.print(f"{summary.assets} assets, {summary.rows} rows")
     funnel = Table("stage", box=None, pad_edge=False)
-    for name in ("in", "rejected", "failed", "left", "% left"):
+    for name in ("in", "rejected", "failed", "left", "% left", "seconds"):
         funnel.add_column(name, justify="right")
     for step in summary.steps:
         share = 100 * step.left / summary.rows if summary.rows else 0.0
         numbers = (step.entered, step.rejected, step.failed, step.left)
-        funnel.add_row(step.stage, *map(str, numbers), f"{share:.1f}")
+        funnel.add_row(step.stage, *map(str, numbers), f"{share:.1f}", f"{step.seconds:.1f}")
     console.print(funnel)
     rules = Table("verdict", "stage", "rule", box=None, pad_edge=False)
-    for name in ("clips", "%"):
+    for name in ("clips", "%", "seconds"):
         rules.add_column(name, justify="right")
     for tally in summary.rules:
-        count = (str(tally.count), f"{tally.percent:.1f}")
+        count = (str(tally.count), f"{tally.percent:.1f}", f"{tally.seconds:.1f}")
         rules.add_row(tally.verdict, tally.stage, tally.label, *count)
     kept = next(tally for tally in summary.verdicts if tally.label == "kept")
-    rules.add_row("kept", "", "", str(kept.count), f"{kept.percent:.1f}")
+    on_kept = sum(summary.seconds.values()) - sum(tally.seconds for tally in summary.rules)
+    rules.add_row("kept", "", "", str(kept.count), f"{kept.percent:.1f}", f"{on_kept:.1f}")
     console.print(rules)
     spent = "  ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items())
     console.print(f"seconds: {spent}")

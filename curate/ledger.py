@@ -121,13 +121,17 @@ SCHEMA = pa.schema(
         ("triangles", pa.int64()),
         ("sample_key", pa.string()),  # empty unless kept
         ("fingerprint", pa.string()),
-        # seconds spent
+        # seconds spent; what is spent on an asset as a whole stands in its first row alone
+        ("fetch_s", pa.float64()),
+        ("inspect_s", pa.float64()),
         ("load_s", pa.float64()),
         ("probe_s", pa.float64()),
         ("render_s", pa.float64()),
         ("encode_s", pa.float64()),
     ]
 )
+
+SECONDS = ("fetch_s", "inspect_s", "load_s", "probe_s", "render_s", "encode_s")
 
 _BLANK = dict.fromkeys(SCHEMA.names)  # parts of an older version may lack columns
 

@@ -163,7 +163,7 @@ def summarise(table: pa.Table) -> Summary:
         failures=report_scores.failures(table),
         seconds={
             name.removesuffix("_s"): math.fsum(value or 0 for value in table[name].to_pylist())
-            for name in ("load_s", "probe_s", "render_s", "encode_s")
+            for name in ledger.SECONDS
         },
     )
 

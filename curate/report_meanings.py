@@ -111,6 +111,12 @@ MEANINGS: dict[str, tuple[str, str, str]] = {
         "share",
         "Share of visible pixels that are far brighter than all their neighbours.",
     ),
+    "fetch_s": ("fetch", "s", "Seconds that bringing the asset here took; in its first row."),
+    "inspect_s": (
+        "inspect",
+        "s",
+        "Seconds spent on the gate and on the asset at rest; in its first row.",
+    ),
     "load_s": ("load", "s", "Seconds that Blender took to open the asset."),
     "probe_s": ("probe", "s", "Seconds spent on measuring the clip."),
     "render_s": ("render", "s", "Seconds spent on rendering it."),

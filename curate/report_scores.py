@@ -137,7 +137,7 @@ def failures(table: pa.Table) -> list[dict[str, Any]]:
 
 def seconds_by_rule(table: pa.Table) -> dict[tuple[str, str, str], float]:
     """Sum all seconds spent, by (verdict, stage, rule)."""
-    names = ("load_s", "probe_s", "render_s", "encode_s")
+    names = ledger.SECONDS
     sums = table.group_by(["verdict", "stage", "rule"]).aggregate([(n, "sum") for n in names])
     found: dict[tuple[str, str, str], float] = {}
     for row in sums.to_pylist():

@@ -49,6 +49,7 @@ def test_a_file_that_is_no_model_fails_with_its_stage_and_reason(
     process(job, session)
     row = only_row(job)
     assert (row["verdict"], row["stage"], row["rule"]) == ("failed", "inspect", "wrong_type")
+    assert row["inspect_s"] > 0
     assert row["bytes"] == 8
 
 

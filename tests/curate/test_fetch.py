@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from curate import ledger
 from curate.asset import done_file, process
 from curate.clip import Job
 from curate.config import BuildConfig, FetchConfig
@@ -250,18 +251,22 @@ def test_a_remote_asset_is_judged_like_a_local_one(
     local = Source("tri", "tri.glb", made, tmp_path)
     (same,) = rows_of(local, tmp_path / "2", session)
     said = {"source", "licence", "attribution", "name", "tags", "stamp", "path", "modified_ns"}
-    for name in row.keys() - said - {"probe_s"}:
+    for name in row.keys() - said - set(ledger.SECONDS):
         assert row[name] == same[name], name
     assert (row["source"], row["licence"], row["attribution"]) == ("http", "CC0-1.0", "A. Nyone")
     assert (row["name"], row["tags"]) == ("Triangle", "flat;test")
     assert row["stamp"] == f"sha256:{row['sha256']}"
     assert row["modified_ns"] is None
+    assert row["fetch_s"] > 0
+    assert row["inspect_s"] > 0
+    assert same["fetch_s"] is None
 
 
 def test_a_failed_download_is_a_row(hub: Hub, tmp_path: Path, session: BlenderSession) -> None:
     (row,) = rows_of(source(hub, "/nowhere.glb"), tmp_path, session)
     assert (row["verdict"], row["stage"], row["rule"]) == ("failed", "fetch", "http_404")
     assert "nowhere.glb" in row["error"]
+    assert row["fetch_s"] > 0
 
 
 def test_a_local_file_with_another_hash_is_a_row(tmp_path: Path, session: BlenderSession) -> None:

@@ -115,7 +115,8 @@ def test_facts_are_those_that_were_measured() -> None:
 
 def test_the_verbs_read_a_run_and_leave_it_alone(tmp_path: Path) -> None:
     ledger.recover(tmp_path)
-    rows = [row(), row(1, "rejected", "too_still", motion=0.005, moved_most=0.0, drift=0.0)]
+    still = {"motion": 0.005, "moved_most": 0.0, "drift": 0.0, "probe_s": 3.5}
+    rows = [row(fetch_s=1.5, probe_s=1.0), row(1, "rejected", "too_still", stage="curate", **still)]
     ledger.append(tmp_path, rows, 0)
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
     run, out = CliRunner(), tmp_path / "out" / "new.parquet"
@@ -123,8 +124,11 @@ def test_the_verbs_read_a_run_and_leave_it_alone(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "1 of 2 verdicts change; 2 clips are kept" in done.output
     shown = run.invoke(app, ["stats", str(tmp_path)])
-    assert "too_still" in shown.output
-    assert "50.0" in shown.output
+    (fell,) = [line.split() for line in shown.output.splitlines() if "too_still" in line]
+    assert fell == ["rejected", "curate", "too_still", "1", "50.0", "3.5"]
+    (kept,) = [line.split() for line in shown.output.splitlines() if line.startswith("kept")]
+    assert kept == ["kept", "1", "50.0", "2.5"]
+    assert "fetch 1.5  inspect 0.0  load 0.0  probe 4.5" in shown.output
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
     run.invoke(app, ["replay", str(tmp_path), "--set", "motion.min=0.5", "--out", str(out)])
     assert pq.read_table(out)["verdict"].to_pylist() == ["kept", "rejected"]

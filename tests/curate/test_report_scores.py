@@ -74,7 +74,7 @@ def test_lengths_and_seconds_add_up(audit_table: pa.Table) -> None:
     assert sum(count for _, count, _ in found) == len(rows)
     assert sum(kept for *_, kept in found) == sum(row["verdict"] == "kept" for row in rows)
     summary = report_data.summarise(audit_table)
-    names = ("load_s", "probe_s", "render_s", "encode_s")
+    names = ledger.SECONDS
     dropped = sum(row[n] or 0 for row in rows if row["verdict"] != "kept" for n in names)
     assert sum(step.seconds for step in summary.steps) == pytest.approx(dropped)
     assert sum(tally.seconds for tally in summary.rules) == pytest.approx(dropped)
