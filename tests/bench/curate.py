@@ -14,7 +14,6 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported; Ray's workers have it too
 
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from render.runner import BlenderProcess
 from render.session import BlenderSession, Probe
 from render.visible import Picks
 from shards.errors import AssetError
-from tests.bench.harness import arguments, report
+from tests.bench.harness import arguments, peak_mb, report
 
 _ALL = 10_000_000
 _FRAMES = 24
@@ -79,7 +78,7 @@ def main() -> None:
         "prefilter_files_per_s": _files_per_s(files, glance),
         "inspection_files_per_s": _files_per_s(files, inspect_file),
     }
-    before_mb = _peak_mb()
+    before_mb = peak_mb()
     total, rows = _Tally(), []
     with BlenderProcess(LimitConfig().worker, [options.assets]) as process:
         session = BlenderSession(process, LimitConfig())
@@ -94,7 +93,7 @@ def main() -> None:
         "gltf_max_error": max(total.errors, default=0.0),
         "gltf_speedup_vs_blender": total.blender_s / total.numpy_s,
         "gltf_clips_per_s": total.clips / total.numpy_s,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mb(),
         "inspection_peak_mb": before_mb,
     }
     header = ("file", "clips", "vertices", "numpy s", "motion s", "Blender s", "ratio", "error")
@@ -189,11 +188,6 @@ def _pose_in_blender(session: BlenderSession, clip: int, times_s: np.ndarray, pi
     session.process.call(request, LimitConfig().probe_timeout_s)
     with np.load(out) as arrays:
         arrays["points"].astype(np.float64)
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this process so far; Blender is another."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
