@@ -6,7 +6,9 @@ repeated with growing pauses where that can help, and end as an ``AssetError`` o
 whose rule names the cause. Nothing is handed on that does not match its announced hash.
 """
 
+import atexit
 import errno
+import functools
 import json
 import os
 import random
@@ -22,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, cast
 from urllib.parse import unquote
 
+from curate.clones import clone_of, lent, remove_forgotten, remove_unused
 from curate.config import FetchConfig
 from curate.inspect_paths import is_remote, refuse_escape
 from curate.objaverse_process import ask, bytes_in
@@ -30,6 +33,7 @@ from curate.sources import Source
 from shards.errors import AssetError, ConfigError, RunError
 from shards.files import sha256_of
 
+_REPOSITORIES = ("objaverse-xl", "github")
 _OWNED = "asset-"  # then host, process id, uid
 _COMPANIONS_MAX = 1000
 _LONGEST_PAUSE_S = 60.0
@@ -84,10 +88,52 @@ def fetched(source: Source, config: FetchConfig) -> Iterator[Source]:
         return
     cache = make_cache(config)
     _clear_orphans(cache)
+    if (clone := _clone_of(source)) is not None:
+        _tidy_at_exit(cache)
+        with lent(cache, clone[0], lambda place: _clone(source, place, config)) as place:
+            yield _in_clone(source, place, clone[1])
+        return
+    with _folder(cache) as folder:
+        yield _patiently(source, folder, config)
+
+
+@functools.cache
+def _tidy_at_exit(folder: Path) -> None:
+    atexit.register(remove_unused, folder)
+
+
+def _clone_of(source: Source) -> tuple[str, Path] | None:
+    remote = source.remote
+    in_one = remote is not None and (remote.client, remote.collection) == _REPOSITORIES
+    return clone_of(remote.address) if remote is not None and in_one else None
+
+
+def _clone(source: Source, place: Path, config: FetchConfig) -> None:
+    """Download the repository that an asset lies in, and the asset as it was announced."""
+    with _folder(place.parent) as folder:
+        _patiently(source, folder, config)
+        folder.rename(place)
+
+
+def _in_clone(source: Source, place: Path, path: Path) -> Source:
+    """Find an asset in a repository that is here, perhaps for the sake of another asset."""
+    file = place / path
+    if not file.is_file():
+        wrong = "dead_commit", f"{path.name}: the repository lives, this file in it is gone"
+    elif source.sha256 and (found := sha256_of(file)) != source.sha256:
+        wrong = "hash_mismatch", f"sha256 {found}, announced was {source.sha256}; not kept"
+    else:
+        root = place.joinpath(*path.parts[:4])
+        return replace(source, file=file, root=root.resolve())
+    raise _fault(wrong[0], f"{source.path}: could not be fetched: {wrong[1]}")
+
+
+@contextmanager
+def _folder(cache: Path) -> Iterator[Path]:
     owner = f"{_OWNED}{socket.gethostname()}-{os.getpid()}-"
     folder = Path(tempfile.mkdtemp(prefix=owner, dir=cache))
     try:
-        yield _patiently(source, folder, config)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -206,7 +252,12 @@ class _Download:
         self.unlooked += more
         if self.unlooked > _LOOK_EVERY_BYTES:
             self.unlooked = 0
-            if bytes_in(self.folder.parent) > self.config.cache_mb * 2**20:
+            cache = self.folder.parent
+            while (full := bytes_in(cache) > self.config.cache_mb * 2**20) and remove_unused(
+                cache, most=1
+            ):
+                pass
+            if full:
                 raise _fault("cache_full", "the cache is full; raise fetch.cache_mb")
         if time.monotonic() > self.deadline:
             raise _fault("fetch_timeout", f"took longer than {self.config.asset_timeout_s:g} s")
@@ -261,6 +312,8 @@ def _wait_for_room(cache: Path, needed: int, config: FetchConfig) -> None:
         raise _fault("too_large", f"{needed} bytes do not fit into fetch.cache_mb at all")
     deadline = time.monotonic() + config.timeout_s
     while (used := bytes_in(cache)) + needed > bound:
+        if remove_unused(cache, most=1):
+            continue
         if time.monotonic() > deadline:
             raise _fault("cache_full", f"{cache} holds {used} bytes; raise fetch.cache_mb")
         time.sleep(0.1)
@@ -268,6 +321,7 @@ def _wait_for_room(cache: Path, needed: int, config: FetchConfig) -> None:
 
 def _clear_orphans(cache: Path) -> None:
     """Remove downloads of workers of this machine that were killed."""
+    remove_forgotten(cache)
     prefix = f"{_OWNED}{socket.gethostname()}-"
     for folder in cache.glob(f"{prefix}*"):
         owner = folder.name.removeprefix(prefix).partition("-")[0]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.catalogue import gather
+from curate.clones import remove_unused
 from curate.config import FetchConfig
 from curate.fetch import cache_folder, fetched
 from curate.sources import Source
@@ -160,7 +161,8 @@ def repository(folder: Path, assets_dir: Path, attributes: str = "") -> str:
     """Make owner/repo with one asset, a companion and a link that leads out; returns its commit."""
     work = folder / "work"
     (work / "models").mkdir(parents=True)
-    (work / "models" / "bee.glb").write_bytes((assets_dir / "bee.glb").read_bytes())
+    for name in ("bee.glb", "other.glb", "beside.glb"):
+        (work / "models" / name).write_bytes((assets_dir / "bee.glb").read_bytes())
     (work / ".gitattributes").write_text(attributes)
     (work / "models" / "beside.png").write_bytes(b"png")
     (work / "models" / "out.glb").symlink_to("/etc/hostname")
@@ -207,6 +209,7 @@ def test_github_objects_and_their_traps_end_with_a_name(
         assert (here.file.parent / "beside.png").read_bytes() == b"png"
         assert not (here.file.parent / "out.glb").is_symlink()
         assert here.root.name == "repo"
+    assert remove_unused(cache_folder(config)) == 1
     assert list(cache_folder(config).iterdir()) == []
     assert rule_of(sources["never.glb"], config) == "dead_commit"
     assert rule_of(sources["x.glb"], config) == "dead_repository"
@@ -215,6 +218,39 @@ def test_github_objects_and_their_traps_end_with_a_name(
     hub.troubles["/owner/repo.git/info/refs"] = [401] * 9
     asked = config.model_copy(update={"mirrors": {"https://github.com/": f"{hub.url}/"}})
     assert rule_of(bee, asked) == "git_needs_password"
+
+
+def test_objects_of_one_commit_share_a_clone(
+    hub: Hub, config: FetchConfig, tmp_path: Path, assets_dir: Path
+) -> None:
+    commit = repository(tmp_path, assets_dir)
+    sha256 = sha256_of(assets_dir / "bee.glb")
+    base = f"https://github.com/owner/repo/blob/{commit}/models"
+    names = ("bee.glb", "other.glb", "never.glb", "beside.glb")
+    announced = {"beside.glb": "0" * 64}
+    rows = [{"fileIdentifier": f"{base}/{n}", "sha256": announced.get(n, sha256)} for n in names]
+    annotate(hub, "github", *rows)
+    found = gather(["objaverse-xl:github"], config).sources
+    sources = {source.path.rpartition("/")[2]: source for source in found}
+    cache = cache_folder(config)
+    with fetched(sources["bee.glb"], config) as bee:
+        shutil.rmtree(tmp_path / "repositories")  # whatever comes now is not cloned again
+        with fetched(sources["other.glb"], config) as here:
+            assert sha256_of(here.file) == sha256
+            assert here.root == bee.root
+        for name, rule in (("never.glb", "dead_commit"), ("beside.glb", "hash_mismatch")):
+            with pytest.raises(AssetError, match="could not be fetched") as caught:
+                fetched(sources[name], config).__enter__()
+            assert caught.value.rule == rule
+        assert remove_unused(cache) == 0  # it is in use
+        assert bee.file.exists()
+    assert sum(1 for _ in cache.glob("clone-*/")) == 1
+    full = config.model_copy(update={"cache_mb": 1e-6, "timeout_s": 0.2, "attempts": 1})
+    hub.files["/bee.glb"] = assets_dir / "bee.glb"
+    (url,) = gather([f"{hub.url}/bee.glb"], config).sources
+    with pytest.raises(AssetError, match="could not be fetched"):
+        fetched(url, full).__enter__()
+    assert list(cache.iterdir()) == []  # the clone made room
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is not None, reason="git-lfs is installed")
