@@ -29,7 +29,7 @@ class MotionConfig(Config):
     """
 
     min: float = Field(default=0.01, ge=0, description="mean displacement without drift")
-    moved_most_min: float = Field(default=0.1, ge=0, description="99th percentile of vertices")
+    moved_most_min: float = Field(default=0.1, ge=0, description="99th percentile of the surface")
     drift_min: float = Field(default=0.05, ge=0, description="translation of the whole")
     jump_min: float = Field(default=0.5, ge=0, description="one step this large ...")
     jump_share_min: float = Field(default=0.6, gt=0, le=1, description="... with this path share")

@@ -54,7 +54,7 @@ SCHEMA = pa.schema(
         ("moved_max", pa.float64()),  # furthest displacement of any vertex, asset sizes
         ("moving_share", pa.float64()),  # share of vertices that move at all
         ("activity_per_s", pa.float64()),  # mean path per second, asset sizes
-        # mean speed of the vertices within each step between images, asset sizes per second
+        # mean speed of the surface within each step between images, asset sizes per second
         ("activity_curve", pa.list_(pa.float32())),
         ("starts_s", pa.float64()),  # first movement, from the window's start
         ("stops_s", pa.float64()),  # last movement, likewise

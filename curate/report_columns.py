@@ -30,8 +30,8 @@ _ABOUT = {
         "motion",
         "score",
         "sizes",
-        "Mean vertex displacement from the window's first pose after removing drift, in asset "
-        "sizes. Low: the clip hardly moves.",
+        "Mean displacement of the surface from the window's first pose after removing drift, in "
+        "asset sizes. Low: the clip hardly moves.",
     ),
     "drift": Column(
         "drift",
@@ -59,8 +59,8 @@ _ABOUT = {
         "parts",
         "score",
         "sizes",
-        "99th percentile over the vertices of each one's furthest displacement, drift taken out, "
-        "in asset sizes. High beside a low motion: a small part moves a lot.",
+        "99th percentile over the surface of its furthest displacement, drift taken out, in "
+        "asset sizes. High beside a low motion: a small part moves a lot.",
     ),
     "step": Column(
         "step",
@@ -118,21 +118,21 @@ _ABOUT = {
         "moving",
         "number",
         "share",
-        "Share of the vertices that move by more than a thousandth of the asset's size, 0 to 1.",
+        "Share of the surface that moves by more than a thousandth of the asset's size, 0 to 1.",
     ),
     "activity_per_s": Column(
         "activity_per_s",
         "activity",
         "number",
         "sizes/s",
-        "Mean path of the vertices per second, in asset sizes.",
+        "Mean path of the surface per second, in asset sizes.",
     ),
     "activity_curve": Column(
         "activity_curve",
         "activity over time",
         "curve",
         "sizes/s",
-        "Mean speed of the vertices within each step between two images, in asset sizes per "
+        "Mean speed of the surface within each step between two images, in asset sizes per "
         "second.",
     ),
     "starts_s": Column(

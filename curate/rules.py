@@ -109,7 +109,7 @@ def too_slow(facts: Facts, config: CurateConfig) -> Decision | None:
         return None
     return Decision(
         "too_slow", detail.activity_per_s, limit, "asset sizes/s",
-        f"the vertices cover {detail.activity_per_s:.4f} asset sizes per second on average",
+        f"the surface covers {detail.activity_per_s:.4f} asset sizes per second on average",
     )  # fmt: skip
 
 
