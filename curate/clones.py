@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 _PREFIX = "clone-"
+_LOOK_AGAIN_S = 0.05
 _UNUSED_S = 3600.0  # after which a clone is removed whose workers were killed
 _PLACE = re.compile(r"(https://github\.com/([\w.-]+)/([\w.-]+)/blob/\w+)/(.+)")
 
@@ -48,22 +48,21 @@ def lent(cache: Path, name: str, make: Callable[[Path], None]) -> Iterator[Path]
     """
     place = cache / name
     while True:
-        with _locked(place) as lock:
-            if lock is None:  # removed while it was waited for
-                continue
-            try:
-                if not place.exists():
+        with _locked(place, fcntl.LOCK_SH) as lock:  # waits while it is being made
+            if lock and place.exists():
+                with suppress(OSError):
+                    os.utime(place)
+                yield place
+                return
+        with _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+            if lock and not place.exists():
+                try:
                     make(place)
-            except BaseException:
-                _lock_file(place).unlink(missing_ok=True)
-                raise
-            fcntl.flock(lock, fcntl.LOCK_SH)  # for a moment there is no lock at all
-            if not place.exists():
-                continue
-            with suppress(OSError):
-                os.utime(place)
-            yield place
-            return
+                except BaseException:
+                    _lock_file(place).unlink(missing_ok=True)
+                    raise
+        if not lock:  # somebody else was faster
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def remove_unused(cache: Path, unused_s: float = 0.0, most: int | None = None) -> int:
@@ -81,8 +80,8 @@ def remove_unused(cache: Path, unused_s: float = 0.0, most: int | None = None) -
     for used, place in sorted(ages):
         if gone == most or time.time() - used < unused_s:
             break
-        with _locked(place, wait=False) as lock:
-            if lock is not None and place.exists():
+        with _locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB) as lock:
+            if lock and place.exists():
                 shutil.rmtree(place, ignore_errors=True)
                 _lock_file(place).unlink(missing_ok=True)
                 gone += 1
@@ -99,13 +98,13 @@ def _lock_file(place: Path) -> Path:
 
 
 @contextmanager
-def _locked(place: Path, wait: bool = True) -> Iterator[TextIO | None]:
-    """Lock a clone for oneself; None where it was removed meanwhile, or is in use."""
+def _locked(place: Path, how: int) -> Iterator[bool]:
+    """Lock a clone; False where it was removed meanwhile, or is in other hands."""
     file = _lock_file(place)
     with file.open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, how)
             same = file.stat().st_ino == os.fstat(lock.fileno()).st_ino
         except OSError:
             same = False
-        yield lock if same else None
+        yield same

@@ -132,8 +132,7 @@ _ABOUT = {
         "activity over time",
         "curve",
         "sizes/s",
-        "Mean speed of the surface within each step between two images, in asset sizes per "
-        "second.",
+        "Mean speed of the surface within each step between two images, in asset sizes per second.",
     ),
     "starts_s": Column(
         "starts_s",

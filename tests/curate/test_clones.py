@@ -55,6 +55,13 @@ def test_whoever_comes_second_waits_and_gets_the_first_ones(tmp_path: Path) -> N
     assert made == [1]
 
 
+def test_many_use_one_at_the_same_time(tmp_path: Path) -> None:
+    with lent(tmp_path, "clone-a", make) as one, lent(tmp_path, "clone-a", make) as other:
+        assert one == other
+        assert remove_unused(tmp_path) == 0
+    assert remove_unused(tmp_path) == 1
+
+
 def test_what_is_lent_is_not_removed_and_what_is_given_back_is(tmp_path: Path) -> None:
     with lent(tmp_path, "clone-a", make), lent(tmp_path, "clone-b", make):
         assert remove_unused(tmp_path) == 0
