@@ -215,7 +215,7 @@ class Poser:
         self.worlds = worlds
         self.count = worlds.shape[3]
         turned = worlds[:, :, bones.columns].transpose(2, 1, 3, 0)  # (b, 4, k, 3)
-        moved = np.matmul(bones.unbind, turned.reshape(len(bones.columns), 4, -1))
+        moved = np.matmul(bones.unbind, turned.reshape(len(bones.columns), 4, 3 * self.count))
         self.bones = moved.astype(np.float32)  # (b, 4, k * 3), row vectors times these
 
     def pose(self, cut: Cut) -> np.ndarray:
@@ -233,7 +233,7 @@ class Poser:
             blend = np.tensordot(matrices, piece.share, ([0], [1]))  # (4, k * 3, n)
             local = np.repeat(local.astype(np.float32), 3, axis=1)
             np.add(np.einsum("ckn,ckn->kn", blend[:3], local), blend[3], out=columns)
-        return found.reshape(self.count, 3, -1).swapaxes(1, 2)
+        return found.reshape(self.count, 3, cut.count).swapaxes(1, 2)
 
     def _morphed(self, number: int) -> np.ndarray:
         """Weights of a body's morph targets, (k, t), in the range that Blender allows."""

@@ -14,6 +14,7 @@ from render.config import LimitConfig
 from render.runner import BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe
 from tests.curate.agreement import compare
+from tests.curate.gltf_builder import tiny
 from tests.curate.gltf_zoo import ZOO, build
 
 _ERROR_MAX = 1e-3  # of the asset's size
@@ -57,6 +58,17 @@ def test_the_outermost_vertices_bound_all(name: str, tmp_path: Path) -> None:
     assert len(chosen) == few
     thin = scene.points(0, times_s, few)
     np.testing.assert_allclose(thin.points[:, thin.place], points[:, chosen], atol=1e-5)
+
+
+def test_what_shows_nothing_has_an_empty_pose(tmp_path: Path) -> None:
+    made = tiny()
+    made.doc["nodes"] = [{}]
+    parts = inspect_file(made.glb(tmp_path / "empty.glb")).parts
+    assert parts is not None
+    scene = GltfScene(parts)
+    assert (scene.vertices, len(scene.still().points)) == (0, 0)
+    posed = scene.points(0, np.array([0.0, 0.5]), 1000)
+    assert (posed.points.shape, posed.weights.shape, posed.place.shape) == ((2, 0, 3), (0,), (0,))
 
 
 def test_what_is_not_followed_is_handed_over(tmp_path: Path) -> None:
