@@ -1,5 +1,6 @@
 """Commands of the data half: ``orbit4d build`` and ``orbit4d samples``."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -124,9 +125,10 @@ def build(
         return
     try:
         collector = run_build(paths, out, settings, options)
-    except Stopped as stop:  # typer would end every interrupt alike, and without a word
+    except KeyboardInterrupt as stop:  # typer would end every interrupt alike, and without a word
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(128 + stop.signal) from None
+        number = stop.signal if isinstance(stop, Stopped) else signal.SIGINT
+        raise typer.Exit(128 + number) from None
     _print_summary(out, collector.verdicts, collector.rules)
 
 

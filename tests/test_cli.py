@@ -1,5 +1,6 @@
 """Every command explains itself, and a mistake ends in one sentence."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import typer.main
 
 import orbit4d
+from curate.interrupts import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,3 +58,24 @@ def test_a_mistake_ends_in_one_sentence_and_status_2(
         orbit4d.main()
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "status"), [(Stopped(signal.SIGTERM), 143), (KeyboardInterrupt(), 130)], ids=str
+)
+def test_however_a_build_is_interrupted_it_says_that_it_can_go_on(
+    stop: KeyboardInterrupt,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr("curate.build.build", interrupted)
+    monkeypatch.setattr("sys.argv", ["orbit4d", "build", "in", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        orbit4d.main()
+    assert ended.value.code == status
+    assert capsys.readouterr().err == "interrupted; the same command goes on from here\n"
