@@ -105,16 +105,15 @@ def test_a_driver_that_was_shot_is_followed_by_the_same_command(
 # clocks
 
 
-@pytest.mark.parametrize("jump_s", [-1e6, 1e6])
 def test_a_clock_that_jumps_changes_nothing(
-    s3_bucket: Bucket, inputs: Path, calm: Any, tmp_path: Path, jump_s: float
+    s3_bucket: Bucket, inputs: Path, calm: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import time\n"
         "real, calls = time.time, [0]\n"
         "def jumping():\n"
         "    calls[0] += 1\n"
-        f"    return real() + ({jump_s} if calls[0] % 2 else 0.0)\n"
+        "    return real() + (0.0, 1e6, -1e6)[calls[0] % 3]\n"
         "time.time = jumping\n"
         "time.time_ns = lambda: int(jumping() * 1e9)\n"
     )
@@ -167,7 +166,6 @@ def test_an_upload_that_breaks_off_is_made_anew(
     ("fault", "of", "sentence"),
     [
         ("slow_down", "", r"could not be read in \d+ tries over 1 s: SlowDown: Please reduce your"),
-        ("503", "PUT", r"could not be written in \d+ tries over 1 s: ServiceUnavailable"),
         ("cut", "shards/", r"shard-000000.tar: could not be written in \d+ tries over 1 s"),
         ("stall", "index/", r"shard-000000.parquet: could not be written in \d+ tries"),
         (
@@ -175,7 +173,6 @@ def test_an_upload_that_breaks_off_is_made_anew(
             "",
             r"access refused: InvalidAccessKeyId: The AWS Access Key Id .* same command",
         ),
-        ("denied", "PUT", r"commit.json: access refused: .* same command goes on"),
     ],
 )
 def test_what_does_not_pass_ends_the_run_with_one_sentence_and_it_goes_on_later(

@@ -60,7 +60,7 @@ def test_changed_settings_are_refused_and_stale_samples_replaced(
     assert outcome(url) == staging.outcome(local)
 
 
-_STRIDE = int(os.environ.get("ORBIT4D_KILL_STRIDE", "3"))  # 1: at every single write
+_STRIDE = int(os.environ.get("ORBIT4D_KILL_STRIDE", "5"))  # 1: at every single write
 
 
 class Killed(BaseException):
