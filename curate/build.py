@@ -190,15 +190,13 @@ def _work(
             outcomes = run_here(jobs, run.config, roots)
         display = while_working.enter_context(Display(collector, len(missing)))
         while_working.enter_context(contextlib.closing(outcomes))
-        for number, outcome in enumerate(outcomes, 1):
+        for outcome in outcomes:
             job, fault = outcome.job, outcome.fault
             with interrupts.shielded():
                 if fault:
                     give_up(job, fault, outcome.log_tail)
                 rows = run.finished_rows(job.source, outcome.document)
                 collector.finished(job.source, rows)
-                if number == len(missing):  # while there are machines to upload the last shards
-                    collector.flush()
             verdicts = [row["verdict"] for row in rows]
             log.info("asset", path=job.source.path, verdicts=verdicts, fault=fault)
             display.advance(job.source.path, rows)
