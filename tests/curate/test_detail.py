@@ -97,3 +97,11 @@ def test_the_curve_shows_when_it_moves_and_its_mean_is_the_activity() -> None:
     )
     assert activity_curve(points[:, :1] * 0, times_s) == []
     assert activity_curve(points, times_s * 0) == [0, 0, 0, 0]
+
+
+def test_of_all_displacements_a_twentieth_is_larger_than_moved_p95() -> None:
+    pose = np.linspace(0, 1000, 100)[:, None] * [0, 1.0, 0]
+    points = np.stack([pose, pose + np.arange(100)[:, None] * [1.0, 0, 0]])
+    found = describe(points, np.array([0.0, 1.0]), points)
+    assert found.moved_p95 == pytest.approx(0.089)  # 100 of 200 are 0; 190 do not exceed this
+    assert found.moved_max == pytest.approx(0.099)

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from curate.motion import Motion, busiest_window, measure, own_size
+from curate.detail import activity_curve, describe
+from curate.motion import Motion, busiest_window, measure, own_size, quantile
+from curate.sketch import clip_sketch
 
 LENGTHS = ("motion", "drift", "deformation", "moved_most", "step", "reach")  # in asset sizes
 NAMES = [field.name for field in fields(Motion)]
@@ -152,6 +154,45 @@ def test_scores_do_not_depend_on_which_way_is_up(points: np.ndarray, axes: list[
 def test_scores_do_not_depend_on_the_order_of_vertices(points: np.ndarray, random: object) -> None:
     shuffled = points[:, np.random.default_rng(0).permutation(points.shape[1])]
     assert asdict(measure(shuffled)) == pytest.approx(asdict(measure(points)), abs=1e-7)
+
+
+def sketched(points: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    sketch = clip_sketch(points, weights)
+    assert sketch is not None
+    return sketch.values
+
+
+@given(clips(), st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_a_weight_of_two_is_a_vertex_twice(points: np.ndarray, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    times = draw.integers(1, 5, points.shape[1])
+    twice, weights = np.repeat(points, times, axis=1), times * 0.25
+    times_s = np.arange(len(points)) * 0.5
+    for score in (
+        lambda p, w: asdict(measure(p, w)),
+        lambda p, w: asdict(describe(p, times_s, p[[0, -1]], w)),
+        lambda p, w: dict(enumerate(activity_curve(p, times_s, w))),
+        lambda p, w: dict(enumerate(sketched(p, w))),
+        lambda p, w: dict(enumerate(busiest_window(p, times_s, times_s[-1] / 2, w))),
+    ):
+        assert score(points, weights) == pytest.approx(score(twice, None), rel=1e-6, abs=1e-6)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 400), st.floats(0.01, 1))
+@settings(max_examples=50, deadline=None)
+def test_a_quantile_is_the_least_value_that_so_much_does_not_exceed(
+    seed: int, count: int, level: float
+) -> None:
+    draw = np.random.default_rng(seed)
+    values = np.round(draw.exponential(size=(3, count)) ** 3, 2)
+    share = draw.random(count)
+    share /= share.sum()
+    found = quantile(values, share, level)
+    assert found in values
+    held = [float((share * (values <= limit)).sum()) / 3 for limit in (found, found - 1e-9)]
+    assert held[0] >= level - 1e-9
+    assert held[1] < level + 1e-9
 
 
 def test_twice_the_amplitude_is_twice_the_motion() -> None:
