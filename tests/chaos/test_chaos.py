@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.chaos import ROOT, bad_store, command, make_inputs, outcome, storm
+from tests.chaos.chaos import ROOT, command, make_inputs, outcome, storm
 
 pytestmark = [pytest.mark.blender, pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -23,19 +23,3 @@ def test_after_ten_kills_there_is_what_an_undisturbed_build_leaves(tmp_path: Pat
     assert len(killed) >= 3  # of four kinds
     for end in ends:
         assert end == expected
-
-
-@pytest.mark.filterwarnings("ignore")  # of moto
-def test_after_kills_and_failing_requests_a_store_has_what_an_undisturbed_folder_has(
-    tmp_path: Path,
-) -> None:
-    pytest.importorskip("moto.server")
-    inputs = make_inputs(tmp_path / "inputs", 2)
-    calm = tmp_path / "calm"
-    subprocess.run(command(inputs, calm), cwd=ROOT, check=True, capture_output=True)
-    with bad_store(seed=4) as (place, proxy):
-        killed, ends = storm(inputs, place, kills=5, seed=4)
-        assert killed.total() == 5
-        assert proxy.done.total() > 5
-    for end in ends:
-        assert end == outcome(calm)
