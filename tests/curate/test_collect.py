@@ -57,6 +57,14 @@ def tars(run: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in (run / "shards").iterdir()}
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, dict[str, str]]:
+    """Give outcome and shards of a build that nobody kills."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    build(folder / "run", make_inputs(folder / "in", **WORDS))
+    return outcome(folder / "run"), tars(folder / "run")
+
+
 def shard_of(run: Path, name: str) -> str:
     with_writer = ShardWriter(run, 1)
     return next(e.shard for e in with_writer.keys.values() if e.key.startswith(f"{name}-"))
@@ -208,8 +216,8 @@ def test_a_flush_killed_between_its_steps(
     inputs: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    undisturbed: tuple[object, dict[str, str]],
 ) -> None:
-    build(tmp_path / "undisturbed", inputs)
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         if moment == "commit":
@@ -223,8 +231,7 @@ def test_a_flush_killed_between_its_steps(
             build(run, inputs)
     again = build(run, inputs)
     assert len(again) < len(WORDS)  # what was staged is not done again
-    assert outcome(run) == outcome(tmp_path / "undisturbed")
-    assert tars(run) == tars(tmp_path / "undisturbed")
+    assert (outcome(run), tars(run)) == undisturbed
 
 
 # kills at every moment

@@ -31,6 +31,11 @@ def own_run(audit_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(audit_run, tmp_path / "run"))
 
 
+@pytest.fixture(scope="module")
+def page(audit_run: Path) -> Path:
+    return report.write_report(audit_run)
+
+
 def _data(page: Path) -> dict[str, Any]:
     text = page.read_text(encoding="utf-8")
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
@@ -50,8 +55,7 @@ def _problems(page: Path) -> list[str]:
     return re.findall(r"<li>(.*?)</li>", found[0]) if found else []
 
 
-def test_counts_on_the_page_are_those_of_the_ledger(audit_run: Path) -> None:
-    page = report.write_report(audit_run)
+def test_counts_on_the_page_are_those_of_the_ledger(audit_run: Path, page: Path) -> None:
     rows = ledger.load(audit_run)
     text = page.read_text(encoding="utf-8")
     assert page == audit_run / "report" / "index.html"
@@ -111,8 +115,7 @@ def test_every_score_has_a_meaning() -> None:
     assert {name for name in columns if columns[name].kind == "score"} < set(ledger.SCORES)
 
 
-def test_names_cannot_break_out(audit_run: Path) -> None:
-    page = report.write_report(audit_run)
+def test_names_cannot_break_out(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("<script") == text.count("</script>") == 2 + len(report._SCRIPTS)
     assert "<img" not in text.partition("<body>")[2].partition("<script>")[0]

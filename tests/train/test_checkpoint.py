@@ -71,6 +71,7 @@ def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:
     assert all(then[name].equal(value) for name, value in moments(fresh).items())
 
 
+@pytest.mark.slow
 def test_an_old_checkpoint_is_taken_up(trainer: Trainer, tmp_path: Path) -> None:
     path = save(trainer, tmp_path, 2)
     old = {

@@ -8,6 +8,7 @@ from train.models.build import build_model
 from train.presets import preset
 
 
+@pytest.mark.slow
 def test_operations_counted_without_computing_are_those_of_a_real_pass() -> None:
     config = CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"static": True})})
     batch = random_batch(clips=1)

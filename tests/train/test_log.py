@@ -88,6 +88,7 @@ def fit_broken(run: Path, out: Path, **settings: Any) -> FitResult:
     return fit(plan_fit(config, run, out), run, out)
 
 
+@pytest.mark.slow
 def test_broken_samples_are_passed_over_and_named(broken_run: Path, tmp_path: Path) -> None:
     result = fit_broken(broken_run, tmp_path / "fit")
     assert (result.finished, sorted(result.broken)) == (True, ["blob00-001", "blob01-002"])
