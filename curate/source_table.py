@@ -16,10 +16,10 @@ FIRST: Place = ("", "")  # before all
 
 
 class SourceTable:
-    """Sources ordered by path and uid; each uid once. ``roots`` are those of local files, each with
-    a source in it.
+    """Sources ordered by path and uid; each uid once.
 
-    Of each it is noted in which state it was found done: at first none is.
+    Of each it is noted in which state it was found done: at first none is. ``roots`` are those of
+    local files, each with a source in it.
     """
 
     def __init__(self, sources: Iterable[Source] = ()) -> None:

@@ -281,20 +281,24 @@ def _assets(files: list[Path], options: argparse.Namespace) -> dict[str, float]:
 
 
 def _workers(_: list[Path], options: argparse.Namespace) -> dict[str, float]:
+    return two_worker_scaling(options.assets, _SCALED_ASSETS, _TURNS)
+
+
+def two_worker_scaling(assets: Path, count: int, turns: int) -> dict[str, float]:
     """Give each worker a core: the threads of one would otherwise use the core of the other.
 
     Cores get faster and slower with what else the machine does, so both take turns. Assets of
     middle size, so that no single one is what two workers wait for at the end.
     """
-    by_size = sorted(options.assets.glob("*.glb"), key=lambda file: file.stat().st_size)
-    first = max((len(by_size) - _SCALED_ASSETS) // 2, 0)
-    files = by_size[first : first + _SCALED_ASSETS]
+    by_size = sorted(assets.glob("*.glb"), key=lambda file: file.stat().st_size)
+    first = max((len(by_size) - count) // 2, 0)
+    files = by_size[first : first + count]
     fast = ["render.engine.quality=draft", "render.sequences.frames=8", "limits.threads=1"]
     none = [*fast, "curate.clips.duration_min_s=500"]
     seconds: dict[int, list[float]] = {1: [], 2: []}
     idle: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(_TURNS + 1):
+        for turn in range(turns + 1):
             for cores in (1, 2):
                 out = Path(folder) / f"{turn}-{cores}"
                 took = _build(files, out, fast if turn else none, workers=cores, cores=cores)
