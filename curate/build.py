@@ -11,17 +11,19 @@ import structlog
 from curate.asset import give_up
 from curate.card import write_card
 from curate.catalogue import Gathered, gather
-from curate.clip import Job
-from curate.cluster import RayOptions, Worker, run_here, run_on_ray, upload_on_ray
+from curate.cluster import RayOptions, Worker, run_here, run_on_ray, upload_on_ray, window_size
 from curate.collect import Collector, Missing
 from curate.config import BuildConfig
+from curate.cost import CostModel
 from curate.display import Display
 from curate.interrupts import Interrupts
+from curate.job import Job
 from curate.nodes import needs_of
 from curate.plan import Plan, make_plan, plan_of_new
 from curate.report import write_report
 from curate.run_folder import RunFolder
 from curate.store_run import StoreRun
+from curate.window import Window
 from render.lights import light_file
 from shards.errors import ConfigError, MachineError
 from shards.mirror import mirrored, push
@@ -176,6 +178,8 @@ def _work(
         )
         for source in missing
     )
+    size = window_size(replace(options.ray, workers=options.workers), run.config.limits.window)
+    window = Window(jobs, size, CostModel(run.config), len(missing))
     with contextlib.ExitStack() as while_working:
         if options.workers:
             if isinstance(run.writer, StoreShardWriter):
@@ -185,10 +189,10 @@ def _work(
             firsts = list(collector.sources.roots.values())
             place = run.objects if isinstance(run, StoreRun) else run.path
             needs = while_working.enter_context(needs_of(firsts, roots, place))
-            outcomes = run_on_ray(jobs, run.config, roots, ray_options, options.worker, needs)
+            outcomes = run_on_ray(window, run.config, roots, ray_options, options.worker, needs)
         else:
-            outcomes = run_here(jobs, run.config, roots)
-        display = while_working.enter_context(Display(collector, len(missing)))
+            outcomes = run_here(window.in_order(), run.config, roots)
+        display = while_working.enter_context(Display(collector, window))
         while_working.enter_context(contextlib.closing(outcomes))
         for outcome in outcomes:
             job, fault = outcome.job, outcome.fault

@@ -40,6 +40,15 @@ def build(
     worker_gpus: Annotated[
         float, typer.Option(min=0, help="GPUs that Ray gives a worker; may be a fraction")
     ] = 0.0,
+    curate_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="further workers, without GPU, that fetch and judge what others render "
+            "[as many as --workers where these have a GPU, else none]",
+        ),
+    ] = None,
+    curate_cpus: Annotated[float, typer.Option(min=0, help="CPUs of one of them")] = 1.0,
     worker_memory_mb: Annotated[
         int, typer.Option(min=0, help="memory that Ray sets aside for a worker [none]")
     ] = 0,
@@ -107,9 +116,10 @@ def build(
     settings = BuildConfig.load(config, extra, preset(preset_name))
     lists = tuple(allow_list or ()), tuple(deny_list or ())
     custom = _resources(worker_resources or [])
+    curators = workers * (worker_gpus > 0) if curate_workers is None else curate_workers
     ray = RayOptions(
         workers, address, worker_cpus, worker_gpus, worker_memory_mb, custom,
-        code, ray_temp, ray_store_mb,
+        code, ray_temp, ray_store_mb, curators=curators, curator_cpus=curate_cpus,
     )  # fmt: skip
     if address and not workers:
         raise ConfigError("--address: expected --workers N with it, the number of Ray workers")

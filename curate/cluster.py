@@ -6,37 +6,34 @@ the driver. A worker's linear algebra has one thread: its arrays are small, and 
 spin on cores that Blender needs.
 """
 
-import contextlib
 import faulthandler
-import heapq
 import math
 import os
 import socket
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from threadpoolctl import threadpool_limits
 
 from curate.asset import crash_file, process
-from curate.clip import Job
 from curate.config import BuildConfig
 from curate.fetch import make_cache
-from curate.job import HandOver
+from curate.job import HandOver, Job
 from curate.last_words import LastWords
 from curate.nodes import Needs, check_nodes
+from curate.pool import Crew, Outcome, Pool
 from curate.ray_session import connected, import_ray
 from curate.stage import Document
-from render.config import RetryConfig
+from curate.window import Window
 from render.runner import BlenderFault, BlenderProcess
 from render.session import BlenderSession
 from shards.errors import MachineError
 from shards.store_write import ShardJob, Uploaded, upload_shard
 
 _UPLOAD_RETRIES = 5  # of a shard whose machine goes away
-_CRASH_TAIL = 4000  # characters of a dead worker's stacks
+_WINDOW_EACH, _WINDOW_MIN = 16, 64  # assets per actor; however few there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,10 @@ class RayOptions:
         workers: actors, each with a Blender.
         address: of a running cluster, ``auto`` for the one of this machine; empty: none runs.
         num_cpus, num_gpus: of one worker; its Blender sees the GPU that Ray gives it.
-        memory_mb: that Ray sets aside for one worker; 0: none.
+        curators: further actors, each with a Blender and without a GPU, that fetch and judge
+            assets, so that workers find them ready to render.
+        curator_cpus: of one of them.
+        memory_mb: that Ray sets aside for one worker or curator; 0: none.
         resources: custom ones of one worker.
         code: how it reaches a cluster: ``ship`` sends what runs here, ``image`` uses what is there.
         temp: folder for Ray's own folder on this machine; none: the system's.
@@ -65,6 +65,8 @@ class RayOptions:
     temp: Path | None = None
     object_store_mb: int = 256
     log: Path | None = None
+    curators: int = 0
+    curator_cpus: float = 1.0
 
     def of_actor(self) -> dict[str, Any]:
         """Return the options of an actor; they go to different nodes as long as there are any."""
@@ -78,6 +80,12 @@ class RayOptions:
             **memory,
         }
 
+    def of_curator(self) -> dict[str, Any]:
+        """Return the options of a curator: it is shown no GPU, wherever it runs."""
+        shown = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}}
+        plain = replace(self, num_cpus=self.curator_cpus, num_gpus=0.0, resources={})
+        return plain.of_actor() | {"runtime_env": shown}
+
     def of_node(self) -> dict[str, float]:
         """Return what a node has to offer for a worker to run on it, by Ray's names."""
         return {"CPU": self.num_cpus, "GPU": self.num_gpus, **self.resources}
@@ -86,33 +94,17 @@ class RayOptions:
         """Return the threads of one worker: its CPUs of a cluster, or its share of this machine."""
         if self.address:
             return max(int(self.num_cpus), 1)
-        return max((os.cpu_count() or 1) // self.workers, 1)
+        return max((os.cpu_count() or 1) // (self.workers + self.curators), 1)
 
     def of_this_machine(self) -> dict[str, Any]:
         """Return what a Ray of this machine has to offer for all workers to start."""
         custom = {name: number * self.workers for name, number in self.resources.items()}
-        return {"num_cpus": max(math.ceil(self.workers * self.num_cpus), 1), "resources": custom}
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A job that came to its end.
-
-    Attributes:
-        job: what was worked on.
-        fault: why no worker finished it; empty if one did.
-        log_tail: the stacks of the last worker that died over it, where it left any.
-        document: what the worker that finished it returned (``asset.process``).
-    """
-
-    job: Job
-    fault: str = ""
-    log_tail: str = ""
-    document: Document | None = None
+        cpus = self.workers * self.num_cpus + self.curators * self.curator_cpus
+        return {"num_cpus": max(math.ceil(cpus), 1), "resources": custom}
 
 
 def run_here(jobs: Iterable[Job], config: BuildConfig, roots: list[Path]) -> Generator[Outcome]:
-    """Work in this process, with one Blender."""
+    """Work in this process, with one Blender, in the order given."""
     with threadpool_limits(limits=1, user_api="blas"), _blender(config, roots) as blender:
         session = BlenderSession(blender, config.limits)
         for job in jobs:
@@ -135,7 +127,7 @@ class Worker:
         self._session = BlenderSession(self._blender, config.limits)
 
     def work(self, job: Job) -> HandOver | Document | None:
-        """Bring one asset's staging folder to completion.
+        """Bring one asset's staging folder to completion, or as far as it goes without rendering.
 
         What ends this process by a signal of its own (a fault in a codec, say) leaves its stacks
         in the staging folder. A kill from outside leaves nothing: so the driver tells them apart.
@@ -144,11 +136,11 @@ class Worker:
         with crash_file(job.staging).open("w") as stacks:
             faulthandler.enable(stacks)
             try:
-                document = self.do(job)
+                done = self.do(job)
             finally:
                 faulthandler.disable()
         crash_file(job.staging).unlink(missing_ok=True)
-        return document
+        return done
 
     def do(self, job: Job) -> HandOver | Document | None:
         """Take one asset along its road."""
@@ -175,7 +167,7 @@ class Worker:
 
 
 def run_on_ray(
-    jobs: Iterable[Job],
+    jobs: Window | Iterable[Job],
     config: BuildConfig,
     roots: list[Path],
     ray_options: RayOptions,
@@ -190,167 +182,47 @@ def run_on_ray(
     ``limits.retry`` gives it.
 
     Args:
-        jobs: assets.
+        jobs: assets; a window bounds how many are begun before the oldest one is finished.
         config: what comes out.
         roots: folders that Blender may read.
         ray_options: which Ray.
         worker: what runs in an actor.
         needs: what every node has to see; it is looked at before the first asset.
     """
+    window = jobs if isinstance(jobs, Window) else Window(jobs, window_size(ray_options))
     with connected(ray_options) as ray:
         if needs is not None and ray_options.address:
             check_nodes(ray, needs, ray_options.of_node())
-        make = ray.remote(worker).options(**ray_options.of_actor())
         threads = config.limits.threads or ray_options.threads()
         limits = config.limits.model_copy(update={"threads": threads})
         config = config.model_copy(update={"limits": limits})
+        remote = ray.remote(worker)
+
+        def crew(options: dict[str, Any], count: int) -> Crew:
+            make = remote.options(**options)
+            return Crew(lambda: make.remote(config, roots), count, needs)
+
+        renderers = crew(ray_options.of_actor(), ray_options.workers)
+        curators = None
+        if ray_options.curators:
+            curators = crew(ray_options.of_curator(), ray_options.curators)
         words = LastWords(ray, ray_options.log)
-        pool = _Pool(words, lambda: make.remote(config, roots), config, ray_options.workers, needs)
+        pool = Pool(words, renderers, curators, config.limits.retry)
         try:
-            yield from pool.run(iter(jobs))
+            yield from pool.run(window)
         finally:
             pool.close()
 
 
-def _no_start(count: int, where: str, lines: str, error: Exception) -> str:
-    """Say that workers do not start: the last one's place, its reason, and what it printed."""
-    reason = str(getattr(error, "cause", None) or error).strip()
-    said = f"\nThe last lines that it wrote:\n{lines}" if lines else ""
-    return f"{count} workers in a row did not start; the last was {where}: {reason}{said}"
+def window_size(ray_options: RayOptions, asked: int = 0) -> int:
+    """Return how many assets are in flight, or wait for their turn, at most.
 
-
-class _Pool:
-    """Actors that are starting, idle or busy. Only those that have started are given assets."""
-
-    def __init__(
-        self,
-        words: LastWords,
-        make: Callable[[], Any],
-        config: BuildConfig,
-        workers: int,
-        needs: Needs | None = None,
-    ) -> None:
-        self.words, self.ray = words, words.ray
-        self.make = make
-        self.needs = needs
-        self.retry = config.limits.retry
-        # the first to start tells whether any can; later ones may meet nodes that are going away
-        self.starts_max = self.retry.machine_faults_max
-        self.starts_max_later = self.starts_max * workers
-        self.failed_starts = 0  # in a row
-        self.starting: dict[Any, Any] = {}  # reference -> actor
-        self.idle: list[Any] = []
-        self.busy: dict[Any, tuple[Any, Job]] = {}  # result reference -> actor, job
-        self.again = _Again(self.retry)
-        for _ in range(workers):
-            self._start()
-
-    def run(self, jobs: Iterator[Job]) -> Iterator[Outcome]:
-        more = True
-        while True:
-            while self.idle:
-                job = self.again.due() or (next(jobs, None) if more else None)
-                if job is None:
-                    more = False
-                    break
-                actor = self.idle.pop()
-                self.busy[actor.work.remote(job)] = (actor, job)
-            if not (more or self.busy or self.again.waiting):
-                return
-            pause_s = self.again.wait_s() if self.idle else None
-            if not (self.busy or self.starting):
-                time.sleep(pause_s or 0.0)
-                continue
-            awaited = [*self.busy, *self.starting]
-            for reference in self.ray.wait(awaited, num_returns=1, timeout=pause_s)[0]:
-                if reference in self.starting:
-                    self._started(reference)
-                else:
-                    yield from self._take(reference)
-
-    def _start(self) -> None:
-        actor = self.make()
-        self.starting[actor.ready.remote(self.needs)] = actor
-
-    def _started(self, reference: Any) -> None:
-        actor = self.starting.pop(reference)
-        try:
-            self.ray.get(reference)
-        except (self.ray.exceptions.RayActorError, self.ray.exceptions.RayTaskError) as error:
-            self.failed_starts += 1
-            where, lines = self.words.of(actor, error)
-            self.ray.kill(actor)  # it may be there, and not fit for work
-            if self.failed_starts >= self.starts_max:
-                raise MachineError(_no_start(self.failed_starts, where, lines, error)) from error
-            time.sleep(self.retry.pause_after(self.failed_starts))
-            self._start()
-        else:
-            self.failed_starts = 0
-            self.starts_max = self.starts_max_later
-            self.idle.append(actor)
-
-    def _take(self, reference: Any) -> Iterator[Outcome]:
-        """Take an answer, or what is left of a worker; replace it then."""
-        actor, job = self.busy.pop(reference)
-        try:
-            document = self.ray.get(reference)
-        except self.ray.exceptions.RayActorError as error:
-            self._start()
-            where, lines = self.words.of(actor, error)
-            if (outcome := self.again.note(job, f"{where}: {error}", lines)) is not None:
-                yield outcome
-        except self.ray.exceptions.RayTaskError as error:
-            self.idle.append(actor)
-            raise error.cause from error  # what it was in the worker, for the user to read
-        else:
-            self.idle.append(actor)
-            yield Outcome(job, document=document)
-
-    def close(self) -> None:
-        """End the actors; each first ends its Blender where it still can."""
-        closing = [actor.close.remote() for actor in self.idle]
-        with contextlib.suppress(Exception):
-            self.ray.wait(closing, num_returns=len(closing), timeout=10)
-        busy = [actor for actor, _ in self.busy.values()]
-        for actor in [*self.idle, *self.starting.values(), *busy]:
-            self.ray.kill(actor)
-
-
-class _Again:
-    """Assets whose worker died: when to try them again, and when not any more."""
-
-    def __init__(self, config: RetryConfig) -> None:
-        self.config = config
-        self.waiting: list[tuple[float, str, Job]] = []  # a heap by the time from which on
-        self._deaths: dict[str, tuple[int, int]] = {}  # uid -> crashes, kills
-
-    def due(self) -> Job | None:
-        if not self.waiting or self.waiting[0][0] > time.monotonic():
-            return None
-        return heapq.heappop(self.waiting)[2]
-
-    def wait_s(self) -> float | None:
-        """Return how long until the next is due; None: there is none."""
-        return max(self.waiting[0][0] - time.monotonic(), 0.0) if self.waiting else None
-
-    def note(self, job: Job, error: str, said: str = "") -> Outcome | None:
-        """Note a death; returns the outcome if it was the last that the asset is worth.
-
-        What the worker said stands in for its stacks where it left none.
-        """
-        uid, stacks = job.source.uid, ""
-        with contextlib.suppress(OSError):
-            stacks = crash_file(job.staging).read_text(errors="replace")[-_CRASH_TAIL:]
-            crash_file(job.staging).unlink()
-        crashes, kills = self._deaths.pop(uid, (0, 0))
-        crashes, kills = (crashes + 1, kills) if stacks else (crashes, kills + 1)
-        if crashes >= self.config.crashes_max or kills >= self.config.machine_faults_max:
-            fault = f"{crashes + kills} workers died over this asset, the last was {error}"
-            return Outcome(job, fault, stacks or said)
-        self._deaths[uid] = crashes, kills
-        pause_s = 0.0 if stacks else self.config.pause_after(kills)
-        heapq.heappush(self.waiting, (time.monotonic() + pause_s, uid, job))
-        return None
+    Args:
+        ray_options: how many workers there are.
+        asked: by the settings; 0: enough that workers hardly ever wait for one slow asset.
+    """
+    actors = ray_options.workers + ray_options.curators
+    return max(asked or max(_WINDOW_EACH * actors, _WINDOW_MIN), actors)
 
 
 def upload_on_ray(job: ShardJob) -> Uploaded:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -13,21 +14,33 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 if TYPE_CHECKING:
     from curate.collect import Collector
+    from curate.window import Window
 
 _LINE_EVERY_S = 10.0
+
+
+def eta_s(elapsed_s: float, window: "Window") -> float | None:
+    """Tell how long the rest takes; None: nothing is finished yet.
+
+    What is predicted of the finished assets is held against the time that they took. So it counts
+    how fast this machine is, and how many workers there are.
+    """
+    if not window.finished_s:
+        return None
+    return window.left_s() * elapsed_s / window.finished_s
 
 
 class Display:
     """Shows assets done, clips by stage and verdict, elapsed and remaining time."""
 
-    def __init__(self, collector: "Collector", total: int) -> None:
+    def __init__(self, collector: "Collector", window: "Window") -> None:
         self.collector = collector
-        self.total = total
+        self.window = window
+        self.total = window.total or 0
         self.done = 0
         self.stages: Counter[str] = Counter()  # clips that went through a stage in this build
         self.started = self.last_line = time.monotonic()
@@ -38,13 +51,14 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("assets  {task.fields[counts]}"),
             TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TextColumn("ETA {task.fields[eta]}"),
             TextColumn("{task.description}", markup=False),  # a file may be called [/b].glb
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.task = self.progress.add_task("", total=total, counts=self._counts())
+        self.task = self.progress.add_task(
+            "", total=self.total, counts=self._counts(), eta="-:--:--"
+        )
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -64,7 +78,9 @@ class Display:
         self.stages["probed"] += sum(row.get("probe_s") is not None for row in rows)
         self.stages["rendered"] += sum(row.get("render_s") is not None for row in rows)
         name = path if len(path) <= 40 else "..." + path[-37:]
-        self.progress.update(self.task, advance=1, counts=self._counts(), description=name)
+        self.progress.update(
+            self.task, advance=1, counts=self._counts(), description=name, eta=self._eta()
+        )
         now = time.monotonic()
         if not self.console.is_terminal and now - self.last_line > _LINE_EVERY_S:
             self.last_line = now
@@ -78,12 +94,15 @@ class Display:
             f"kept {counts['kept']} rejected {counts['rejected']} failed {counts['failed']}"
         )
 
+    def _eta(self) -> str:
+        left_s = eta_s(time.monotonic() - self.started, self.window)
+        return "-:--:--" if left_s is None else str(timedelta(seconds=round(left_s)))
+
     def _line(self) -> None:
         elapsed_s = time.monotonic() - self.started
-        left_s = elapsed_s / max(self.done, 1) * (self.total - self.done)
         print(
             f"build {self.done}/{self.total} assets, {self._counts()}, "
-            f"{elapsed_s:.0f} s, ETA {left_s:.0f} s",
+            f"{elapsed_s:.0f} s, ETA {self._eta()}",
             file=sys.stderr,
             flush=True,
         )

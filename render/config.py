@@ -141,5 +141,11 @@ class LimitConfig(Config):
     threads: int = Field(
         default=0, ge=0, description="CPU threads per worker; 0 = its share of the machine"
     )
+    window: int = Field(
+        default=0,
+        ge=0,
+        description="assets that are begun while the oldest of them is not finished; 0 = 16 per "
+        "worker, 64 at least",
+    )
     worker: WorkerConfig = WorkerConfig()
     retry: RetryConfig = RetryConfig()

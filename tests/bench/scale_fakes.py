@@ -19,6 +19,7 @@ from curate.build import Options, build
 from curate.cluster import Worker
 from curate.config import BuildConfig
 from curate.job import Job
+from curate.nodes import Needs
 from curate.run_folder import versions
 from curate.sources import find_sources
 from shards import index
@@ -73,7 +74,7 @@ class FakeWorker(Worker):
     def __init__(self, config: BuildConfig, roots: list[Path], *_: Any) -> None:
         os.fsync = lambda _: None  # the workers' disk is not what is measured
 
-    def ready(self, *_: Any) -> None:
+    def ready(self, needs: Needs | None = None) -> None:
         """Be ready."""
 
     def close(self) -> None:

@@ -215,7 +215,12 @@ def test_other_settings_are_refused_then_taken_with_update(inputs: Path, tmp_pat
 
 
 @pytest.mark.ray
-def test_ray_workers_give_the_same_bytes(inputs: Path, undisturbed: Path, tmp_path: Path) -> None:
-    build(inputs, tmp_path / "run", "--workers", "2", "--set", "limits.threads=1")
+@pytest.mark.parametrize(
+    "crew", [("--workers", "2"), ("--workers", "1", "--curate-workers", "1")], ids=["all", "roles"]
+)
+def test_ray_workers_give_the_same_bytes(
+    inputs: Path, undisturbed: Path, tmp_path: Path, crew: tuple[str, ...]
+) -> None:
+    build(inputs, tmp_path / "run", *crew, "--set", "limits.threads=1")
     assert shards(tmp_path / "run") == shards(undisturbed)
     assert verdicts(tmp_path / "run") == verdicts(undisturbed)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from curate.clip import Job
 from curate.config import BuildConfig
+from curate.display import eta_s
 from curate.sources import Source
 from curate.window import Window
 
@@ -94,3 +95,15 @@ def test_what_is_left_is_told_from_what_was_seen() -> None:
     assert window.left_s() == pytest.approx(300.0)
     rest = list(window.in_order())
     assert len(rest) == 9  # the first is not finished
+
+
+def test_eta_counts_what_assets_cost_and_how_fast_the_machine_is() -> None:
+    costs = [10.0] * 5 + [1.0] * 5
+    window = Window(map(job, range(10)), 20, lambda j: costs[number_of(j)], total=10)
+    assert eta_s(0.0, window) is None
+    for _ in range(5):
+        taken = window.take()
+        assert taken is not None
+        window.finish(taken)
+    # 50 of 55 are done: by counting assets it would be another 25
+    assert eta_s(25.0, window) == pytest.approx(2.5)
