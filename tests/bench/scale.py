@@ -1,6 +1,7 @@
 """What the machinery around rendering costs: driver, memory, restarts, workers, predictions.
 
-Run ``python -m tests.bench.scale [--assets DIR] [--only PART] [--fakes N] [--json]``. Parts:
+Run ``python -m tests.bench.scale [--assets DIR] [--only PART] [--fakes N] [--json]``.
+Parts:
 
 - ``driver``: made-up assets on real Ray; every fourth leaves a sample of 20 kB, and nothing is
   rendered. CPU time of the driver per asset, by how much its memory and Ray's object store grow.
@@ -29,6 +30,7 @@ def main() -> None:
     """Print one table per part, and all figures."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--fakes", type=int, default=100_000, help="made-up assets, and samples")
+    parser.add_argument("--run", type=Path, help="RUN folder for cost, kept and gone on with")
     parts = {"driver": _driver, "restart": _restart, "workers": _workers, "cost": _cost}
     parser.add_argument("--only", choices=parts)
     options = parser.parse_args()
@@ -66,7 +68,7 @@ def _workers(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _cost(options: argparse.Namespace) -> dict[str, float]:
-    return cost_figures(options.assets)
+    return cost_figures(options.assets, options.run)
 
 
 def _run(function: str, *words: str) -> dict[str, float]:

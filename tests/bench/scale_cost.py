@@ -19,8 +19,8 @@ from curate.sources import find_sources
 from tests.bench.harness import report
 
 _SETTINGS = (
-    "render.engine.quality=draft", "render.sequences.width=96", "render.sequences.height=96",
-    "render.sequences.frames=6", "curate.clips.per_asset_max=2", "limits.threads=1",
+    "render.engine.quality=draft", "render.sequences.width=64", "render.sequences.height=64",
+    "render.sequences.frames=6", "curate.clips.per_asset_max=1", "limits.threads=1",
 )  # fmt: skip
 _NAMES = (
     "each asset", "MB", "100,000 vertices", "clip", "clip x 10,000 vertices", "image",
@@ -28,10 +28,15 @@ _NAMES = (
 )  # fmt: skip
 
 
-def cost_figures(assets: Path) -> dict[str, float]:
-    """Build real assets in this process' thread count of one, and compare."""
+def cost_figures(assets: Path, kept_run: Path | None) -> dict[str, float]:
+    """Build real assets with one thread, and compare.
+
+    Args:
+        assets: folder.
+        kept_run: RUN folder to go on with, and to keep; none: a temporary one.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run = kept_run or Path(folder) / "run"
         argv = [sys.executable, "-m", "orbit4d", "build", str(assets), "--out", str(run)]
         argv += [part for setting in _SETTINGS for part in ("--set", setting)]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)

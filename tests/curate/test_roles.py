@@ -23,7 +23,7 @@ SMALL = [
     "render.engine.samples=1", "curate.duplicates.reject=nothing", "limits.threads=1",
 ]  # fmt: skip
 CONFIG = BuildConfig.load(None, SMALL)
-_SECONDS = ("load_s", "probe_s", "render_s", "encode_s")
+_OWN = ("load_s", "probe_s", "render_s", "encode_s", "reproduce")  # of each run
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def job(inputs: Path, name: str, staging: Path, **more: Any) -> Job:
 
 def rows_of(staging: Path) -> list[dict[str, Any]]:
     rows = json.loads(done_file(staging).read_bytes())["rows"]
-    return [{k: v for k, v in row.items() if k not in _SECONDS + ("reproduce",)} for row in rows]
+    return [{k: v for k, v in row.items() if k not in _OWN} for row in rows]
 
 
 def samples(staging: Path) -> dict[str, bytes]:
