@@ -7,6 +7,7 @@ import re
 import resource
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,14 +26,13 @@ from curate.sources import find_sources
 from shards import index
 from shards.files import dump_json
 from shards.likeness import Sketch
-from shards.sample import sample_key
+from shards.sample import SampleMeta, encode_members, sample_key, sample_to_tar
 from shards.seeding import rng_for
-from tests.make_shards import make_sample, pack_sample
+from tests.make_shards import make_sample
 
 SETTINGS = ["shards.target_mb=8", "limits.threads=1"]
 _ROWS_PER_PART, _SAMPLES_PER_SHARD = 20_000, 500
 _KEPT_EVERY = 4
-_IMAGES: dict[int, Any] = {}
 
 
 def make_inputs(folder: Path, count: int) -> Path:
@@ -68,6 +68,18 @@ def _row(job_or_base: dict[str, Any], number: int, kept: bool) -> dict[str, Any]
     }
 
 
+@cache
+def _encoded() -> tuple[SampleMeta, dict[str, bytes]]:
+    """Make one sample, which all others are but for its name."""
+    meta, images = make_sample("fake-0", 0, frames=4, size=32)
+    members, layouts = encode_members(images, "webp")
+    sequences = {
+        name: meta.sequences[name].model_copy(update={"layout": layout})
+        for name, layout in layouts.items()
+    }
+    return meta.model_copy(update={"sequences": sequences}), members
+
+
 class FakeWorker(Worker):
     """Leaves what a worker leaves, without a Blender."""
 
@@ -91,13 +103,12 @@ class FakeWorker(Worker):
         }  # fmt: skip
         row = _row(base, number, kept)
         if kept:
-            if not _IMAGES:
-                _IMAGES[0] = make_sample(job.source.uid, 0, frames=4, size=16)
-            meta, images = _IMAGES[0]
+            meta, members = _encoded()
             asset = meta.asset.model_copy(update={"uid": job.source.uid})
-            named = {"asset": asset, "fingerprint": row["fingerprint"]}
-            data = pack_sample(meta.model_copy(update=named), images)
-            (job.staging / f"{row['sample_key']}.tar").write_bytes(data)
+            key = row["sample_key"]
+            named = {"key": key, "asset": asset, "fingerprint": row["fingerprint"]}
+            data = sample_to_tar(meta.model_copy(update=named), members)
+            (job.staging / f"{key}.tar").write_bytes(data)
         done_file(job.staging).write_bytes(dump_json({"settings": base["settings"], "rows": [row]}))
 
 
