@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import sys
 import threading
 import time
 from functools import cache
@@ -134,6 +135,9 @@ COLLECTORS: list[Any] = []
 
 
 def _store_mb() -> float:
+    ray: Any = sys.modules.get("ray")  # imported too early it would miss its settings
+    if ray is None or not ray.is_initialized():
+        return 0.0
     with contextlib.suppress(Exception):
         from ray._private.internal_api import memory_summary
 
