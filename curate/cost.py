@@ -70,18 +70,17 @@ def terms(size: Size, config: BuildConfig) -> np.ndarray:
     if config.curate.score_only:
         images = 0.0
     samples = sequences.width * sequences.height * engine.samples_per_pixel / 1e6
-    works = float(size.clips > 0)
-    return np.array(
-        [
-            1.0,
-            size.megabytes * works,
-            size.vertices / 1e5 * works,
-            size.clips,
-            size.clips * size.vertices / 1e4,
-            images,
-            images * samples,
-        ]
-    )
+    # what has no clip, or claims more than is looked at, is rejected before it costs anything
+    works = size.clips > 0 and size.vertices <= config.curate.geometry.vertices_max
+    costs = [
+        size.megabytes,
+        size.vertices / 1e5,
+        size.clips,
+        size.clips * size.vertices / 1e4,
+        images,
+        images * samples,
+    ]
+    return np.array([1.0, *(cost if works else 0.0 for cost in costs)])
 
 
 class CostModel:

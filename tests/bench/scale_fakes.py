@@ -135,10 +135,9 @@ COLLECTORS: list[Any] = []
 
 
 def _store_mb() -> float:
-    ray: Any = sys.modules.get("ray")  # imported too early it would miss its settings
-    if ray is None or not ray.is_initialized():
-        return 0.0
     with contextlib.suppress(Exception):
+        if not sys.modules["ray"].is_initialized():  # imported here it would miss its settings
+            return 0.0
         from ray._private.internal_api import memory_summary
 
         said = memory_summary(stats_only=True)

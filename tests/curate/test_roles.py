@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,8 +125,9 @@ class Shown(Worker):
         shown = dict(line.decode().split("=", 1) for line in environment if b"=" in line)
         role = "curator" if job.curate_only else "renderer"
         note = f"{role} {shown.get('CUDA_VISIBLE_DEVICES', 'all')}\n"
-        with (job.staging / "shown").open("a") as stream:
-            stream.write(note)
+        (job.staging / f"{role}.shown").write_text(note)
+        while role == "renderer" and not list(job.staging.parent.glob("*/curator.shown")):
+            time.sleep(0.05)  # it may take longer to start
         return HandOver("x") if job.curate_only else None
 
 
@@ -163,7 +165,7 @@ def test_a_blender_sees_the_device_that_ray_gave_its_worker(
     assert not any(outcome.fault for outcome in outcomes)
     notes = [
         line.rpartition(" ")
-        for path in (tmp_path / "staging").glob("*/shown")
+        for path in (tmp_path / "staging").glob("*/*.shown")
         for line in path.read_text().splitlines()
     ]
     assert {device for role, _, device in notes if role == "renderer"} == {"0", "1"}

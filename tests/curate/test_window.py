@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.clip import Job
 from curate.config import BuildConfig
+from curate.cost import COEFFICIENTS, Size, terms
 from curate.display import eta_s
 from curate.sources import Source
 from curate.window import Window
@@ -107,3 +109,17 @@ def test_eta_counts_what_assets_cost_and_how_fast_the_machine_is() -> None:
         window.finish(taken)
     # 50 of 55 are done: by counting assets it would be another 25
     assert eta_s(25.0, window) == pytest.approx(2.5)
+
+
+def test_what_a_hostile_header_claims_costs_nothing() -> None:
+    sane, huge, none = Size(1.0, 4, 10_000, 0.0), Size(1.0, 4, 4e8, 0.0), Size(9.0, 0, 10_000, 0.0)
+    cost = [float(terms(size, CONFIG) @ np.array(COEFFICIENTS)) for size in (sane, huge, none)]
+    assert cost[1] == cost[2] == COEFFICIENTS[0] < cost[0]
+
+
+def test_more_images_cost_more_unless_nothing_is_rendered() -> None:
+    few, many = BuildConfig(), BuildConfig.load(None, ["render.sequences.frames=48"])
+    only = BuildConfig.load(None, ["curate.score_only=true"])
+    size = Size(1.0, 4, 10_000, 0.0)
+    cost = [float(terms(size, config) @ np.array(COEFFICIENTS)) for config in (only, few, many)]
+    assert cost[0] < cost[1] < cost[2]
