@@ -16,8 +16,8 @@ from curate.sources import Source
 from render.paths import views
 from shards.errors import AssetError
 
-# Seconds of one thread: a constant, and per unit of each of ``terms``.
-COEFFICIENTS = (0.35, 0.05, 0.5, 0.05, 0.03, 0.25, 0.2)
+# Seconds per unit of each of ``terms``; see tests/bench/RESULTS.md.
+COEFFICIENTS = (0.14, 0.011, 0.063, 0.029, 0.001, 0.052, 0.022, 0.2)
 _MEAN_VERTICES, _MEAN_CLIPS = 10_000, 4  # of what nobody can look at before
 _CLIPS_EXPECTED = 4  # kept clips of an asset that has more, where there is no limit
 
@@ -59,10 +59,11 @@ def _guess(size: float) -> Size:
 
 
 def terms(size: Size, config: BuildConfig) -> np.ndarray:
-    """Return what the seconds of an asset are a weighted sum of, (7,) float64.
+    """Return what the seconds of an asset are a weighted sum of, (8,) float64.
 
-    A constant; megabytes; 100,000 vertices loaded; clips; clips times 10,000 vertices, which are
-    posed; images; images times million samples of pixels.
+    A constant; megabytes of the file, and of images in it; clips; clips times 10,000 vertices,
+    which are posed; images; images times megabytes, which is what each has to show; images times
+    million samples of pixels.
     """
     sequences, engine = config.render.sequences, config.render.engine
     kept = min(size.clips, config.curate.clips.per_asset_max or _CLIPS_EXPECTED)
@@ -74,10 +75,11 @@ def terms(size: Size, config: BuildConfig) -> np.ndarray:
     works = size.clips > 0 and size.vertices <= config.curate.geometry.vertices_max
     costs = [
         size.megabytes,
-        size.vertices / 1e5,
+        size.image_megabytes,
         size.clips,
         size.clips * size.vertices / 1e4,
         images,
+        images * size.megabytes,
         images * samples,
     ]
     return np.array([1.0, *(cost if works else 0.0 for cost in costs)])

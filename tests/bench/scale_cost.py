@@ -23,7 +23,7 @@ _SETTINGS = (
     "render.sequences.frames=6", "curate.clips.per_asset_max=1", "limits.threads=1",
 )  # fmt: skip
 _NAMES = (
-    "each asset", "MB", "100,000 vertices", "clip", "clip x 10,000 vertices", "image",
+    "each asset", "MB", "MB of images", "clip", "clip x 10,000 vertices", "image", "image x MB",
     "image x million samples",
 )  # fmt: skip
 
