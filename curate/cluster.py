@@ -87,7 +87,9 @@ class RayOptions:
         return plain.of_actor() | {"runtime_env": shown}
 
     def of_node(self) -> dict[str, float]:
-        """Return what a node has to offer for a worker to run on it, by Ray's names."""
+        """Return what a node has to offer for any of the actors to run on it, by Ray's names."""
+        if self.curators:
+            return {"CPU": min(self.num_cpus, self.curator_cpus)}
         return {"CPU": self.num_cpus, "GPU": self.num_gpus, **self.resources}
 
     def threads(self) -> int:

@@ -7,6 +7,8 @@ where nothing is handed over. So GPUs seldom wait for downloads, and nodes witho
 
 import contextlib
 import heapq
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +24,7 @@ from render.config import RetryConfig
 from shards.errors import MachineError
 
 _CRASH_TAIL = 4000  # characters of a dead worker's stacks
+_ROOM_WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +99,13 @@ class Pool:
         """
         self.words, self.ray = words, words.ray
         self.renderers, self.curators = renderers, curators
-        # curators first: they ask for less, and what they hand over takes its time
-        self.crews = [crew for crew in (curators, renderers) if crew is not None]
+        # Renderers first: where there is no room for all, work goes on without curators only.
+        self.crews = [crew for crew in (renderers, curators) if crew is not None]
         self.retry = retry
         self.again = _Again(retry)
         self.handed: list[tuple[int, int, Job]] = []  # a heap: most clips to render first
         self._number = 0
+        self._patience = time.monotonic() + _ROOM_WAIT_S  # until it is said what is waited for
         for crew in self.crews:
             for _ in range(crew.count):
                 crew.start()
@@ -116,6 +120,8 @@ class Pool:
                 return
             is_idle = any(crew.idle for crew in self.crews)
             pause_s = self.again.wait_s() if is_idle else None
+            if not self.renderers.has_started:
+                pause_s = self._mind_the_room(pause_s)
             if not awaited:
                 time.sleep(pause_s or 0.0)
                 continue
@@ -127,10 +133,29 @@ class Pool:
                     yield outcome
                     window.finish(outcome.job)
 
+    def _mind_the_room(self, pause_s: float | None) -> float | None:
+        """Say once that no worker has started for long; returns how long to wait till then."""
+        left_s = self._patience - time.monotonic()
+        if left_s <= 0:
+            self._patience = math.inf
+            offered = {
+                name: number
+                for name, number in sorted(self.ray.cluster_resources().items())
+                if ":" not in name and "memory" not in name
+            }
+            print(
+                f"{self.renderers.count} workers wait for room; the cluster has {offered}",
+                file=sys.stderr,
+                flush=True,
+            )
+        if math.isinf(left_s):
+            return pause_s
+        return max(left_s if pause_s is None else min(pause_s, left_s), 0.0)
+
     def _hand_out(self, window: Window) -> None:
         while self.renderers.idle and self.handed:
             self.renderers.give(heapq.heappop(self.handed)[2])
-        for crew in self.crews:
+        for crew in reversed(self.crews):
             while crew.idle and (job := self.again.due() or window.take()) is not None:
                 crew.give(replace(job, curate_only=crew is self.curators))
 
