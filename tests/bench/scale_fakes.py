@@ -227,6 +227,8 @@ def restart_main(inputs: str, run: str) -> None:
     def first_job(jobs: Any, *_: Any) -> NoReturn:
         job = next(iter(jobs))
         said["restart_s"] = time.time() - psutil.Process().create_time()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        said["cpu_s"] = used.ru_utime + used.ru_stime
         said["memory_mb"] = psutil.Process().memory_info().rss / 2**20
         said["jobs_before_the_missing_one"] = float(int(job.source.file.stem))
         raise _Reached
