@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from curate import ledger
 from curate.asset import done_file, process
 from curate.cluster import RayOptions, Worker, run_on_ray
 from curate.config import BuildConfig
@@ -24,7 +25,7 @@ SMALL = [
     "render.engine.samples=1", "curate.duplicates.reject=nothing", "limits.threads=1",
 ]  # fmt: skip
 CONFIG = BuildConfig.load(None, SMALL)
-_OWN = ("load_s", "probe_s", "render_s", "encode_s", "reproduce")  # of each run
+_OWN = (*ledger.SECONDS, "reproduce")  # of each run
 
 
 @pytest.fixture
