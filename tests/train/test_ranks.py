@@ -3,8 +3,6 @@
 import json
 import multiprocessing
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -202,41 +200,6 @@ def test_torchrun_starts_the_command(tiny_run: Path, tmp_path: Path) -> None:
     assert done.stdout.count("done: step 3 of 3") == 1
 
 
-def test_a_full_disk_ends_the_run_with_a_sentence_and_room_lets_it_go_on(
-    alone: Path, tiny_run: Path, tmp_path: Path
-) -> None:
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    fit = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node=2"
-    fit += f" -m tests.train.fit_job {tiny_run} {mount}/fit {FSDP}"
-    script = f"""
-        mount -t tmpfs -o size=50m disk {mount} || exit 77
-        mkdir {mount}/fit
-        FAULT=exit:2 {fit} 2> /dev/null
-        mount -o remount,size=$(($(du -sk {mount} | cut -f1) + 64))k {mount}
-        {fit} ; echo status $?
-        mount -o remount,size=50m {mount}
-        {fit} ; echo status $?
-        cp {mount}/fit/steps.jsonl {tmp_path}
-    """
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare here")
-    words = ["unshare", "-rm", "sh", "-c", script]
-    done = subprocess.run(
-        words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=500
-    )
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip("no file systems may be mounted here")
-    assert done.stdout.splitlines() == ["status 1", "status 0"], done.stderr
-    sentence = r"error: \S*/checkpoints: the checkpoint of step 2 could not be written: the disk is"
-    sentence += r" full \(rank \d on \S+\)\. The last whole one is of step 1, which stands"
-    assert len(re.findall(sentence, done.stderr)) == 2  # both ranks
-    told = steps(tmp_path)
-    assert [line["step"] for line in told] == [1, 2, 2, 2, 3, 4, 5, 6]
-    assert told[1:3] == told[2:4]
-    assert [line["keys"] for line in told[3:]] == [line["keys"] for line in steps(alone)[1:]]
-
-
 def test_a_batch_that_cannot_be_spread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     config = CONFIG.model_copy(update={"batch": 6, "parallel": ParallelConfig(accumulate=2)})
@@ -245,6 +208,7 @@ def test_a_batch_that_cannot_be_spread_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.ray
+@pytest.mark.filterwarnings("default")  # Ray warns of settings of its own
 def test_ray_starts_the_same_loop(alone: Path, tiny_run: Path, tmp_path: Path) -> None:
     from tests.train.fit_job import BASE
     from train.on_ray import fit_on_ray
