@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from shards.errors import ConfigError
 from tests.train.fit_job import EXIT, rank
@@ -205,17 +204,3 @@ def test_a_batch_that_cannot_be_spread_is_refused(monkeypatch: pytest.MonkeyPatc
     config = CONFIG.model_copy(update={"batch": 6, "parallel": ParallelConfig(accumulate=2)})
     with pytest.raises(ConfigError, match="over 2 ranks in 2 parts each; use a multiple of 4"):
         open_ranks(config).__enter__()
-
-
-@pytest.mark.ray
-@pytest.mark.filterwarnings("default")  # Ray warns of settings of its own
-def test_ray_starts_the_same_loop(alone: Path, tiny_run: Path, tmp_path: Path) -> None:
-    from tests.train.fit_job import BASE
-    from train.on_ray import fit_on_ray
-    from train.run import plan_fit
-
-    out = tmp_path / "ray"
-    result = fit_on_ray(plan_fit(BASE, tiny_run, out), tiny_run, out, workers=2)
-    assert (result.steps_done, result.finished) == (6, True)
-    one, other = (load_checkpoint(FitFolder(fit).checkpoints).ema for fit in (out, alone))
-    torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
