@@ -183,11 +183,8 @@ def _build_under_fire(
     """Give the same command until it ends well."""
     deadline = time.monotonic() + _BUILD_TIMEOUT_S
     # every second build has one worker that curates and one that renders
-    crew = (
-        ("--workers", "1", "--curate-workers", "1")
-        if run.name[-1] in "13579"
-        else ("--workers", "2")
-    )
+    apart = str(run)[-1] in "13579"
+    crew = ("--workers", "1", "--curate-workers", "1") if apart else ("--workers", "2")
     argv = command(inputs, run, *crew, "--address", nodes.address)
     while True:
         with tempfile.TemporaryFile() as said:
