@@ -1,12 +1,14 @@
 """The code that workers run, as one small archive that Ray hands to every node.
 
-The archive is the same to the byte for the same code, so nodes that have it already are not sent
-it again. Its digest tells whether a node that has code of its own has the same.
+Each build sends an archive of its own: Ray deletes an archive with the build that sent it, also
+where the next one, begun at once after a kill, was told that the same bytes are there. The digest
+of the code tells whether a node that has code of its own has the same.
 """
 
 import functools
 import hashlib
 import importlib
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from shards.errors import ConfigError
 PACKAGES = ("curate", "render", "shards")  # what is trained and tested stays here
 ARCHIVE_MAX_MB = 16  # the head keeps it in memory, and sends it to each node
 _NEVER = ("__pycache__", "templates")  # compiled for one machine; pages are written by the driver
+_MARK = "orbit4d-build"  # member with this build's name
 _EARLY = (1980, 1, 1, 0, 0, 0)  # a zip knows no time before
 
 
@@ -65,4 +68,5 @@ def pack_code(folder: Path) -> Path:
     with zipfile.ZipFile(archive, "w") as packed:
         for name, data in files.items():
             packed.writestr(zipfile.ZipInfo(name, _EARLY), data, zipfile.ZIP_DEFLATED)
+        packed.writestr(zipfile.ZipInfo(_MARK, _EARLY), uuid.uuid4().hex)
     return archive

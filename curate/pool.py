@@ -102,6 +102,7 @@ class Pool:
         # Renderers first: where there is no room for all, work goes on without curators only.
         self.crews = [crew for crew in (renderers, curators) if crew is not None]
         self.retry = retry
+        self.own_node = self.ray.get_runtime_context().get_node_id()
         self.again = _Again(retry)
         self.handed: list[tuple[int, int, Job]] = []  # a heap: most clips to render first
         self._number = 0
@@ -171,6 +172,7 @@ class Pool:
         try:
             self.ray.get(reference)
         except (self.ray.exceptions.RayActorError, self.ray.exceptions.RayTaskError) as error:
+            self._check_own_node()
             crew.failed_starts += 1
             where, lines = self.words.of(actor, error)
             self.ray.kill(actor)  # it may be there, and not fit for work
@@ -191,6 +193,7 @@ class Pool:
         try:
             done: HandOver | Document | None = self.ray.get(reference)
         except self.ray.exceptions.RayActorError as error:
+            self._check_own_node()
             crew.start()
             where, lines = self.words.of(actor, error)
             plain = replace(job, curate_only=False, handed=HandOver())
@@ -206,6 +209,19 @@ class Pool:
             else:
                 self.again.forget(job)
                 yield Outcome(job, document=done)
+
+    def _check_own_node(self) -> None:
+        """Raise if the node is gone through which this driver reaches Ray.
+
+        Ray then ends every actor of the driver, and every further one before it starts.
+        """
+        gone = [node for node in self.ray.nodes() if not node["Alive"]]
+        if any(node["NodeID"] == self.own_node for node in gone):
+            raise MachineError(
+                f"the Ray node that this build is connected to ({self.own_node[:8]}) is gone, and "
+                "no worker can start without it. Once the cluster has a node for it again, the "
+                "same command goes on from here"
+            )
 
     def _hand_over(self, job: Job) -> None:
         clips = sum(found.decision is None for found in job.handed.measured.values())

@@ -143,10 +143,10 @@ def test_an_address_where_nobody_answers_ends_with_a_sentence_at_once() -> None:
             pass
 
 
-def test_the_archive_is_small_the_same_each_time_and_has_what_blender_runs(tmp_path: Path) -> None:
+def test_the_archive_is_small_a_build_s_own_and_has_what_blender_runs(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     first, second = pack_code(tmp_path), pack_code(tmp_path / "b")
-    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes() != second.read_bytes()  # Ray knows archives by their bytes
     said = "from curate import code_package as c; print(c.__file__, c.code_digest())"
     run = [sys.executable, "-P", "-c", said]
     with zipfile.ZipFile(first) as archive:
