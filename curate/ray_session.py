@@ -33,7 +33,6 @@ _STORE_MIN_MB = 80  # less is refused by Ray
 _LOG_MAX_MB, _LOG_BACKUPS = 16, 1  # of each of Ray's logs
 _LEAVING_S = 5.0
 _KNOCK_S = 10.0
-_TOKEN = Path("~/.ray/auth_token").expanduser()  # where Ray keeps it
 
 
 # Rotated logs go through a thread of the worker, and its last lines die with it.
@@ -45,13 +44,14 @@ def import_ray() -> Any:
 
     Where Ray gives a worker no device, it hides none: on one machine ``render.engine.device`` may
     ask for a GPU without ``--worker-gpus``. On a cluster workers without a GPU are shown none.
-    A token is shown wherever there is one: clusters that ask for none do not mind.
+    A token that is named in the environment is used. One that merely lies where Ray keeps it is not:
+    with it this process would turn away a cluster that asks for none, and so shows none.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_ROTATION_MAX_BYTES", str(_LOG_MAX_MB * 2**20))
     os.environ.setdefault("RAY_ROTATION_BACKUP_COUNT", str(_LOG_BACKUPS))
-    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys() or _TOKEN.exists():
+    if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
 
