@@ -44,8 +44,8 @@ def import_ray() -> Any:
 
     Where Ray gives a worker no device, it hides none: on one machine ``render.engine.device`` may
     ask for a GPU without ``--worker-gpus``. On a cluster workers without a GPU are shown none.
-    A token that is named in the environment is used. One that merely lies where Ray keeps it is not:
-    with it this process would turn away a cluster that asks for none, and so shows none.
+    A token that is named in the environment is used. One that merely lies where Ray keeps it is
+    not: this process would turn away a cluster that asks for none, and so shows none.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
