@@ -54,7 +54,7 @@ cli_sample.renderers.append(_render_asset)
 def main() -> None:
     """Run a command; errors meant for the user end it with one sentence and no trace."""
     # warnings are not part of what a command prints
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         app()
     except (ConfigError, RunError) as error:

@@ -189,8 +189,8 @@ class Objects:
             tries += 1
             try:
                 return call(self._store())
-            except (base, FileNotFoundError) as error:
-                if getattr(error, "filename", None) is not None:  # a file of this machine
+            except (base, OSError) as error:  # an upload in parts ends with a plain OSError
+                if getattr(error, "errno", None) is not None:  # a file of this machine
                     raise
                 if (final := self._final(name, done, error)) is not None:
                     raise final from error

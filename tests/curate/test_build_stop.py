@@ -53,10 +53,12 @@ def test_a_second_driver_is_refused_and_the_first_can_be_interrupted(
 ) -> None:
     run = tmp_path / "run"
     driver = started(inputs, run)
+    os.kill(driver.pid, signal.SIGSTOP)  # or it may be done before the second one is up
     second = subprocess.run(command(inputs, run), cwd=ROOT, capture_output=True, text=True)
     assert second.returncode == 2
     assert f"process {driver.pid} on host {os.uname().nodename}" in second.stderr
     os.kill(driver.pid, signal.SIGINT)
+    os.kill(driver.pid, signal.SIGCONT)
     _, said = driver.communicate(timeout=30)
     assert (driver.returncode, said.count("the same command goes on from here")) == (130, 1)
     assert not (run / "index.parquet").exists()

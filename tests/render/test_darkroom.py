@@ -111,8 +111,8 @@ def test_a_sequence_is_handed_on_as_soon_as_it_is_whole(session: BlenderSession)
 
 
 def test_the_time_limit_holds_while_images_keep_coming(session: BlenderSession) -> None:
-    hasty = BlenderSession(session.process, LimitConfig(render_timeout_s=0.05))
-    with pytest.raises(BlenderFault, match=r"render took longer than 0\.05 s; killed") as caught:
+    hasty = BlenderSession(session.process, LimitConfig(render_timeout_s=0.005))
+    with pytest.raises(BlenderFault, match=r"render took longer than 0\.005 s; killed") as caught:
         render(hasty)
     assert caught.value.kind == "timeout"
 
