@@ -2,6 +2,7 @@
 # make node    what a node of a cluster needs: no tests, no training (docs/cluster.md)
 # make demo    the whole road on assets made here; says where the results are
 # make test    everything that CI runs
+# make test-long   what takes minutes, such as a kill at every single step of a build
 # make lint    formatting, rules, types, import directions
 # make chaos N=200 SEED=0   kill workers, nodes and drivers of builds N times; compare what is left
 # make chaos N=200 STORE=s3   the same against a local S3 server that fails now and then
@@ -44,7 +45,10 @@ demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DEMO)
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not gpu" --durations=10
+	$(BIN)/python -m pytest -m "not (gpu or long)" --durations=10
+
+test-long: setup
+	$(BIN)/python -m pytest -m "long" --timeout 900
 
 lint: setup
 	$(BIN)/ruff format --check .

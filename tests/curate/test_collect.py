@@ -299,19 +299,31 @@ def test_killed_at_some_moments(
 
 
 @pytest.mark.slow
-def test_killed_at_every_moment(
+def test_killed_at_many_moments(
     scene: tuple[Path, Callable[[Path], object], int, object],
 ) -> None:
-    check_killed(scene, [(step,) for step in range(scene[2])])
+    check_killed(scene, [(step,) for step in range(0, scene[2], 4)])
 
 
 @pytest.mark.slow
 def test_killed_again_while_it_recovers(
     scene: tuple[Path, Callable[[Path], object], int, object],
 ) -> None:
+    check_killed(scene, twice(scene[2], 20))
+
+
+@pytest.mark.long
+def test_killed_at_every_moment_and_again(
+    scene: tuple[Path, Callable[[Path], object], int, object],
+) -> None:
+    check_killed(scene, [(step,) for step in range(scene[2])])
+    check_killed(scene, twice(scene[2], 200))
+
+
+def twice(steps: int, count: int) -> list[tuple[int, int]]:
+    """Draw pairs of moments; the first pairs of a longer list are those of a shorter one."""
     draw = random.Random(0)
-    kills = [(draw.randrange(scene[2]), draw.randrange(scene[2] // 2)) for _ in range(60)]
-    check_killed(scene, kills)
+    return [(draw.randrange(steps), draw.randrange(steps // 2)) for _ in range(count)]
 
 
 # assets that change
