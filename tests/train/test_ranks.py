@@ -127,7 +127,10 @@ def test_a_run_goes_on_at_other_ranks_and_another_strategy(
     same_samples_near_losses(out, alone)
 
 
-@pytest.mark.parametrize(("strategy", "delays_s"), [(DDP, [0.05]), (FSDP, [0.0, 0.12])])
+@pytest.mark.parametrize(
+    ("strategy", "delays_s"),
+    [(DDP, [0.05]), pytest.param(FSDP, [0.0, 0.12], marks=pytest.mark.long)],
+)
 def test_killed_at_any_moment_and_resumed_gives_the_same_bits(
     tiny_run: Path, tmp_path: Path, strategy: str, delays_s: list[float]
 ) -> None:
