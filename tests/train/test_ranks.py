@@ -113,6 +113,7 @@ def test_how_a_step_is_spread_changes_no_sample_and_hardly_a_loss(
     same_samples_near_losses(run(tiny_run, tmp_path / "two", 2, *sets), alone)
 
 
+@pytest.mark.long
 def test_a_run_goes_on_at_other_ranks_and_another_strategy(
     alone: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -166,7 +167,11 @@ def test_all_ranks_stop_over_one_that_is_not_finite(tiny_run: Path, tmp_path: Pa
     ("how", "sentence"),
     [
         (signal.SIGKILL, r"rank 1 (HOST, process PID) was lost"),
-        (signal.SIGSTOP, r"rank 1 (HOST, process PID) was lost: silent for"),
+        pytest.param(
+            signal.SIGSTOP,
+            r"rank 1 (HOST, process PID) was lost: silent for",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_a_lost_rank_is_named(
