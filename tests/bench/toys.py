@@ -40,6 +40,8 @@ MODEL = (
     "data.motion_scale=200",
     "checkpoint.every_steps=100",
 )
+_REAL_CLIPS = 4  # of an asset
+REAL_SPLIT = ("data.held_out=assets", "data.held_out_share=0.3")
 SPLIT = ("data.held_out=assets", "data.held_out_share=0.12")
 DROPS = ("data.static_share=0.2", "drop.static=0.4", "drop.image=0.1")
 # all steps alike, as published: x0 is predicted, so that its error is not multiplied at high noise
@@ -47,7 +49,7 @@ MOTION_LOSS = ("loss.motion_weight=100", "loss.motion_fades=false")
 
 
 class Unfinished(Exception):
-    """The time was over before a model was trained."""
+    """The time was over before a model was trained, or what is measured on is not here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Work:
     base_steps: int
     steps: int
     overfit_steps: int
+    real_steps: int
 
     @classmethod
     def open(cls, given: argparse.Namespace) -> "Work":
@@ -70,6 +73,7 @@ class Work:
             base_steps=given.base_steps,
             steps=given.steps,
             overfit_steps=given.overfit_steps,
+            real_steps=given.real_steps,
         )
 
     def run(self, name: str, assets: int, clips: int, seed: int) -> Path:
@@ -80,6 +84,16 @@ class Work:
             build([self.root / f"{name}-assets"], out, BuildConfig.build({}, RENDER), Options())
         return out
 
+    def real(self, assets: Path) -> Path:
+        """Build some clips of each real asset of a folder, as toys are."""
+        out = self.root / "real"
+        if not assets.is_dir():
+            raise Unfinished(f"{assets}: there is no such folder; name one with --assets")
+        if not (out / "index.parquet").exists():
+            config = BuildConfig.build({}, (*RENDER, f"curate.clips.per_asset_max={_REAL_CLIPS}"))
+            build([assets], out, config, Options())
+        return out
+
     def model(self, name: str, start: str, data: Path, sets: tuple[str, ...]) -> Path:
         """Train until all steps are done; raises ``Unfinished`` where the time does not suffice."""
         out = self.root / name
@@ -87,7 +101,10 @@ class Work:
         config: TrainConfig = preset(start, [*MODEL, *sets, f"time_budget_s={left_s:.0f}"])
         plan = plan_fit(config, data, out)
         if not plan.finished and not fit(plan, data, out).finished:
-            raise Unfinished(f"{name}: step {FitFolder(out).steps_done()} of {config.steps}")
+            done = FitFolder(out).steps_done()
+            raise Unfinished(
+                f"{name}: step {done} of {config.steps}; the time is over, the same command goes on"
+            )
         return out
 
     def overfit(self, data: Path) -> Path:
@@ -109,6 +126,12 @@ class Work:
         name = f"{'lmr' if motion_loss else 'plain'}{seed}"
         return self.model(name, "tiny", self.toys(), sets + MOTION_LOSS * motion_loss)
 
+    def on_real(self, data: Path) -> Path:
+        """Train the model of toys on real assets."""
+        start = self.four(0, motion_loss=True)
+        sets = (*REAL_SPLIT, *DROPS, *MOTION_LOSS, f"steps={self.real_steps}", f"base={start}")
+        return self.model("real0", "tiny", data, sets)
+
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
@@ -120,18 +143,22 @@ class HeldOut:
 
     @classmethod
     def open(cls, fit_folder: Path, data: Path, most: int) -> "HeldOut":
-        """Read the clips, ``most`` of them, spread over all."""
-        trained = Trained.load(fit_folder)
+        """Read clips held out from the model, ``most`` of them, spread over all."""
         _, split = FitFolder(fit_folder).read()
         keys = split.held_out[:: max(1, len(split.held_out) // most)][:most]
-        return cls(trained, *load_held_out(trained, data, keys))
+        return cls.read(fit_folder, data, keys)
 
     @classmethod
     def trained_on(cls, fit_folder: Path, data: Path) -> "HeldOut":
         """Read the clips that the model was trained on instead."""
-        trained = Trained.load(fit_folder)
         _, split = FitFolder(fit_folder).read()
-        return cls(trained, *load_held_out(trained, data, split.train))
+        return cls.read(fit_folder, data, split.train)
+
+    @classmethod
+    def read(cls, fit_folder: Path, data: Path, keys: tuple[str, ...]) -> "HeldOut":
+        """Read some clips, of whatever RUN."""
+        trained = Trained.load(fit_folder)
+        return cls(trained, *load_held_out(trained, data, keys))
 
     @property
     def scale(self) -> float:
