@@ -210,6 +210,14 @@ def test_a_cube_that_moves_and_stays_is_kept_with_all_scores(tmp_path: Path) -> 
 
 
 @pytest.mark.blender
+def test_the_papers_views_do_not_see_what_moves_after_half_the_time(tmp_path: Path) -> None:
+    late = [(0, 0, 0), (0, 0, 0), (0, 0, 0), (0.3, 0, 0), (0, 0, 0)]
+    row = judged(tmp_path, late, **small_and_far(4.0))
+    assert (row["rule"], row["value"]) == ("ssim_too_still", 1.0)
+    assert row["drift"] > 0.1  # our scores see it
+
+
+@pytest.mark.blender
 def test_our_rules_go_first_and_images_cost_nothing_unless_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
