@@ -7,11 +7,11 @@ the samples that follow the shard before it: a build that was cut short goes on 
 In memory are the rows of assets that finished before their turn, and the samples of two shards.
 """
 
+import itertools
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from curate.duplicates import Seen
@@ -24,6 +24,7 @@ from shards.scratch import open_scratch
 from shards.write import StagedSample
 
 _ENTER_ROWS, _ENTER_EVERY_S = 1000, 60.0  # rows wait for so many, or so long, to be one part
+_CATCH_UP = 500  # assets that are looked through at a time; a fifth of a second
 
 
 def next_cut(sizes: Sequence[int], target: int, *, last: bool) -> int:
@@ -37,7 +38,7 @@ def next_cut(sizes: Sequence[int], target: int, *, last: bool) -> int:
         target: bytes that a shard should have.
         last: nothing comes after these.
     """
-    sums = list(accumulate(sizes))
+    sums = list(itertools.accumulate(sizes))
     total = sums[-1] if sums else 0
     if total >= 2 * target:
         goal = float(target)
@@ -123,9 +124,11 @@ class Collector:
 
         What is staged is a newer word than the ledger's: it goes first. A copy is left to work on
         again where the clip that it repeats, or what that is a copy of, is not there any more.
+        Nothing is packed yet, and no copy is looked for: workers need not wait for that.
         """
         missing = 0
-        done: list[tuple[str, str, str]] = []  # of those that come after a missing one
+        after = FIRST  # the last one before all that are missing
+        done: list[tuple[str, str, str]] = []
         begun = self.run.begun()
         for source, state, rows in review(self.run, self.sources):
             if state not in ("staged", "finished"):
@@ -136,21 +139,20 @@ class Collector:
             if state == "finished" and source.uid in begun:
                 self.run.discard(source.uid)
             if not missing:
-                self._collect(source, rows, settled=state == "finished")
-                continue
+                after = place_of(source)
             done.append((state, *place_of(source)))
             if len(done) == _ENTER_ROWS:
                 self.sources.set_done(done)
                 done.clear()
         self.sources.set_done(done)
-        return Missing(self, missing, self._last)
+        return Missing(self, missing, after)
 
     def finished(self, source: Source, rows: Rows) -> None:
         """Take over an asset whose staging folder is complete."""
         self._count(rows)
         self.assets += 1
         self._ready[source.uid] = rows
-        self._advance()
+        self._advance(_CATCH_UP)
 
     def flush(self) -> None:
         """Commit all that is waiting; nothing comes after it."""
@@ -205,9 +207,11 @@ class Collector:
             if row["verdict"] != "kept":
                 self.rules[row["rule"]] += by
 
-    def _advance(self) -> None:
-        """Take the assets whose turn it is, as far as they are done."""
-        while (turn := self._next()) is not None:
+    def _advance(self, most: int | None = None) -> None:
+        """Take the assets whose turn it is, as far as they are done, and no more than ``most``."""
+        for _ in itertools.count() if most is None else range(most):
+            if (turn := self._next()) is None:
+                return
             source, done = turn
             if done == "finished":
                 rows = self.run.entered_rows(source.uid, whole=False)

@@ -41,10 +41,16 @@ class Interrupts:
             self._old = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Give them back."""
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Give them back.
+
+        Raises:
+            Stopped: where a library turned one into a plain ``KeyboardInterrupt``, as Ray does.
+        """
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        if type(error) is KeyboardInterrupt and self._pending is not None:
+            raise Stopped(self._pending) from error
 
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:

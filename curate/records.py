@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate import ledger
@@ -25,6 +24,20 @@ COLUMNS = (
     "clip_sketch", "family", "duplicate_of", "recolour_of",
 )  # fmt: skip
 Row = dict[str, Any]
+
+
+class _Group:
+    """A row group of a ledger part, and where in it an asset's rows are."""
+
+    def __init__(self, part: int, number: int, path: Path) -> None:
+        self.part, self.number = part, number
+        self._table = pq.ParquetFile(path).read_row_group(number)
+        self._places: dict[str, list[int]] = {}
+        for place, uid in enumerate(self._table["uid"].to_pylist()):
+            self._places.setdefault(uid, []).append(place)
+
+    def rows(self, uid: str) -> list[Row]:
+        return self._table.take(self._places.get(uid, [])).to_pylist()
 
 
 class Records:
@@ -41,7 +54,7 @@ class Records:
             "CREATE TABLE sample (uid, key, fingerprint, PRIMARY KEY (uid, key)) WITHOUT ROWID"
         )
         self._parts: list[Path] = []
-        self._open: tuple[Path, pq.ParquetFile] | None = None  # the part that was read last
+        self._group: _Group | None = None  # the row group that was read last
 
     def read_ledger(self, run: Path) -> None:
         """Take all rows of a run's ledger."""
@@ -91,18 +104,15 @@ class Records:
         places = self._scratch.execute(
             "SELECT DISTINCT part, row_group FROM row WHERE uid = ?", (uid,)
         ).fetchall()
-        found: list[Row] = []
-        for part, group in places:
-            file = self._part(self._parts[part])
-            table = file.read_row_group(group)
-            found += table.filter(pc.field("uid") == uid).to_pylist()
+        found = [row for place in places for row in self._read_group(*place).rows(uid)]
         blank = dict.fromkeys(ledger.SCHEMA.names)  # parts of an older version may lack columns
         return sorted((blank | row for row in found), key=lambda row: row["clip_index"])
 
-    def _part(self, path: Path) -> pq.ParquetFile:
-        if self._open is None or self._open[0] != path:
-            self._open = path, pq.ParquetFile(path)
-        return self._open[1]
+    def _read_group(self, part: int, number: int) -> "_Group":
+        """Read a row group; assets that follow each other mostly lie in one."""
+        if self._group is None or (self._group.part, self._group.number) != (part, number):
+            self._group = _Group(part, number, self._parts[part])
+        return self._group
 
     def samples(self, uid: str) -> Mapping[str, str]:
         """Return key -> fingerprint of an asset's samples."""

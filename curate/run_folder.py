@@ -143,6 +143,8 @@ class RunFolder:
             key: of the sample.
             sha256: of its asset's file, where copies of the same bytes are asked about too.
         """
+        if not self._tombstones:
+            return False
         if is_named(key, self._tombstones):
             return True
         return bool(sha256) and is_named(content_name(sha256 or "", key), self._tombstones)

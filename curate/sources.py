@@ -158,22 +158,21 @@ def each_source(inputs: Iterable[Path], is_new: IsNew, is_free: IsNew) -> Iterat
     for given in inputs:
         root, files = _expand(given)
         real_root = root.resolve()
-        for file, real in files:
+        for path, real in files:
             if not is_new(real):
                 continue
-            path = str(file.relative_to(root))
             # Two roots may hold files of the same relative path: the later root's name tells them
             # apart, so that the assets of a run keep their names when a root is added.
             address = path if is_free(os.fsencode(path)) else f"{real_root.name}/{path}"
             yield Source(uid_for(address), as_text(path), real_root / path, real_root)
 
 
-def _expand(given: Path) -> tuple[Path, Iterable[tuple[Path, bytes]]]:
-    """Return an input's root and files, each with the place that it really lies at."""
+def _expand(given: Path) -> tuple[Path, Iterable[tuple[str, bytes]]]:
+    """Return an input's root, and its files: their paths in it, and where they really lie."""
     if given.is_dir():
-        return given, _assets_in(given)
+        return given, _assets_in(str(given), "")
     if given.exists():
-        return given.parent, [(given, _real(given))]
+        return given.parent, [(given.name, _real(given))]
     if not glob.has_magic(str(given)):
         raise ConfigError(f"{given}: no such file or folder")
     fixed = list(given.parts[:-1])
@@ -181,10 +180,11 @@ def _expand(given: Path) -> tuple[Path, Iterable[tuple[Path, bytes]]]:
         fixed.pop()
     root = Path(*fixed)
     matched = (Path(path) for path in glob.iglob(str(given), recursive=True))
-    return root, [(p, _real(p)) for p in sorted(matched) if p.suffix.lower() in FORMATS]
+    found = [path for path in sorted(matched) if path.suffix.lower() in FORMATS]
+    return root, [(str(path.relative_to(root)), _real(path)) for path in found]
 
 
-def _real(file: Path) -> bytes:
+def _real(file: Path | str) -> bytes:
     return os.fsencode(os.path.realpath(file))  # resolve() raises at a loop of links
 
 
@@ -200,8 +200,11 @@ def as_text(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _assets_in(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Search a folder through, in the order of the paths; what begins with a dot is left out."""
+def _assets_in(folder: str, below: str) -> Iterator[tuple[str, bytes]]:
+    """Search a folder through, in the order of the paths; what begins with a dot is left out.
+
+    Paths are texts and not ``Path``: there are a million.
+    """
     real = _real(folder)
     try:
         with os.scandir(folder) as entries:
@@ -210,15 +213,14 @@ def _assets_in(folder: Path) -> Iterator[tuple[Path, bytes]]:
         return
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
-            yield from _assets_in(folder / entry.name)
-        elif os.path.splitext(entry.name)[1].lower() in FORMATS:  # a million times
-            file = folder / entry.name
+            yield from _assets_in(entry.path, f"{below}{entry.name}/")
+        elif os.path.splitext(entry.name)[1].lower() in FORMATS:
             if not entry.is_symlink():
                 if entry.is_file():
-                    yield file, os.path.join(real, os.fsencode(entry.name))
-            elif file.is_file() or not file.exists():
+                    yield below + entry.name, os.path.join(real, os.fsencode(entry.name))
+            elif os.path.isfile(entry.path) or not os.path.exists(entry.path):
                 # what leads nowhere fails as missing; left out, nobody would know
-                yield file, _real(file)
+                yield below + entry.name, _real(entry.path)
 
 
 def refuse_equal_uids(sources: list[Source]) -> None:

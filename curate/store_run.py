@@ -12,7 +12,6 @@ their bytes go from a worker to the store and from there to a shard writer.
 import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ from curate.run_folder import RunFolder, kept_samples
 from curate.sources import Source
 from curate.stage import DONE, Document
 from shards.errors import MachineError
+from shards.files import own_folder
 from shards.hold import Hold, part_name
 from shards.mirror import fetch, pull, stand_in
 from shards.objects import Objects, Outdated, Version
@@ -66,7 +66,7 @@ class StoreRun(RunFolder):
         self._away: dict[str, int] = {}  # samples that only have a stand-in here, and their bytes
         self._garbage: list[str] = []
         self._logged = self._logs = 0  # bytes of the log that are there, and in how many objects
-        folder = Path(tempfile.mkdtemp(prefix="orbit4d-"))
+        folder = own_folder("run")
         try:
             super().__init__(folder, config, update=update, retry_failed=retry_failed)
         except BaseException:

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,12 +23,12 @@ import psutil
 from pydantic import Field
 
 from shards.config import Config
+from shards.files import own_folder
 
 _POLL_S = 0.2
 _LOG_TAIL_LINES, _LOG_TAIL_BYTES = 20, 4000
 _ADDRESS_SLACK_MB = 4096  # beyond twice the resident limit: what is mapped and never used
 _DISK_MIN_MB = 1  # with less, what failed may have failed for want of it
-_SCRATCH = "orbit4d-scratch-"  # then the owner's process id
 _GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dri/renderD*")
 _KERNEL_VARIABLES = ("OPTIX_CACHE_PATH", "CUDA_CACHE_PATH", "NEO_CACHE_DIR", "AMD_COMGR_CACHE_DIR")
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
@@ -106,8 +105,7 @@ class BlenderProcess:
         """
         self.config, self.threads = config, threads
         self.readable = [str(path.resolve()) for path in readable]
-        _clear_orphans()
-        self.scratch = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH}{os.getpid()}-"))
+        self.scratch = own_folder("scratch")
         self.blender_version = ""
         self.started = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -325,11 +323,3 @@ class BlenderProcess:
             return psutil.Process(self._process.pid).memory_info().rss / 2**20
         except psutil.Error:
             return 0.0
-
-
-def _clear_orphans() -> None:
-    """Remove scratch folders whose owner was killed before it could."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
-        owner = folder.name.removeprefix(_SCRATCH).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _TEMPORARY = ".tmp-"
 _FULL_BYTES = 2**20  # less room is none
+_FOLDERS = "orbit4d"  # then what for, the machine, the process id, and something random
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -80,3 +83,38 @@ def sha256_of(path: Path) -> str:
     """Hash a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def own_folder(kind: str) -> Path:
+    """Make a temporary folder that tells whose it is; remove those whose owners were killed.
+
+    The temporary folder may be shared with other machines and containers: their process ids say
+    nothing here, so theirs are left alone.
+
+    Args:
+        kind: what it is for; one word.
+    """
+    mine = f"{_FOLDERS}-{kind}-{_machine()}-"
+    for folder in Path(tempfile.gettempdir()).glob(f"{mine}*"):
+        owner = folder.name.removeprefix(mine).partition("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}-"))
+
+
+def _machine() -> str:
+    """Name what process ids count in: a machine, or a container of it."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):  # other systems have no such thing
+        name += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from shards import index
 from shards.errors import ConfigError
+from shards.files import own_folder
 from shards.hold import Commit, read_commit
 from shards.index import IndexEntry
 from shards.objects import Objects, is_object_url
@@ -93,7 +94,7 @@ def registered(folder: Path, objects: Objects) -> Iterator[None]:
 @contextlib.contextmanager
 def mirrored(objects: Objects) -> Iterator[Path]:
     """Give a temporary folder with what readers of ledger and index need of a RUN."""
-    parent = Path(tempfile.mkdtemp(prefix="orbit4d-"))
+    parent = own_folder("mirror")
     folder = parent / PurePosixPath(objects.url).name  # pages are headed by its name
     try:
         folder.mkdir()

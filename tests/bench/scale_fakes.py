@@ -20,6 +20,7 @@ from curate.asset import basis_of, done_file, stamp_of
 from curate.build import Options, build
 from curate.cluster import Worker
 from curate.config import BuildConfig
+from curate.duplicates import Seen
 from curate.job import Job
 from curate.nodes import Needs
 from curate.run_folder import versions
@@ -189,6 +190,7 @@ def make_finished_run(run: Path, inputs: Path, count: int) -> None:
     basis = basis_of(config, versions())
     index.recover(run)
     ledger.recover(run)
+    seen = Seen(config.curate.copies())
     rows: list[dict[str, Any]] = []
     entries: list[index.IndexEntry] = []
     part = shard = 0
@@ -198,7 +200,7 @@ def make_finished_run(run: Path, inputs: Path, count: int) -> None:
             "uid": source.uid, "path": source.path, "bytes": size, "source": "local",
             "modified_ns": modified_ns, "settings": basis,
         }  # fmt: skip
-        row = _row(base, number, True)
+        (row,) = seen.look([_row(base, number, True)])
         rows.append(row)
         name = f"shard-{shard:06d}"
         entry = index.IndexEntry(

@@ -44,6 +44,9 @@ _SETTINGS = [
 _CUT_OFF = "the Ray node that this build is connected to"
 _BUILD_TIMEOUT_S = 300.0
 _FAULTY_SHARE = 0.05  # of all requests to a bad store
+_CARDS = {"blender": 4, "worker": 3, "driver": 2, "node": 1}  # how often each dies
+_WRITERS = 2  # likewise, of those who upload a shard
+_WAIT_FOR_KIND_S = 5.0
 Outcome = tuple[Counter[tuple[str, str]], list[tuple[Any, ...]]]
 
 
@@ -118,31 +121,51 @@ class Nodes:
 
 
 class Killer:
-    """Chooses by a seed what dies and when."""
+    """Chooses by a seed what dies and when.
 
-    def __init__(self, nodes: Nodes, seed: int) -> None:
+    Kinds are dealt like cards, and waited for: drawn anew each time, most kills would meet the
+    driver, which is there also while nothing else is yet.
+    """
+
+    def __init__(self, nodes: Nodes, seed: int, *, writers: bool = False) -> None:
         self.nodes = nodes
         self.draw = random.Random(seed)
         self.killed: Counter[str] = Counter()
+        self._cards = {**_CARDS, "writer": _WRITERS} if writers else _CARDS
+        self._deck: list[str] = []
 
     def pause_s(self) -> float:
         return self.draw.uniform(0.1, 2.5)
 
     def strike(self, driver: subprocess.Popen[bytes]) -> None:
-        """Kill one thing, if there is such a thing just now."""
-        kinds = ("blender", "worker", "driver", "node", "writer")
-        kind = self.draw.choices(kinds, (4, 3, 2, 1, 2))[0]
+        """Kill the next thing, once there is such a thing; another first if that takes long."""
+        if not self._deck:
+            self._deck = [kind for kind, count in self._cards.items() for _ in range(count)]
+            self.draw.shuffle(self._deck)
+        kind = self._deck.pop()
+        until = time.monotonic() + _WAIT_FOR_KIND_S
+        while driver.poll() is None:
+            if self._kill(kind, driver):
+                self.killed[kind] += 1
+                return
+            if time.monotonic() > until:
+                break
+            time.sleep(0.05)
+        self._deck.insert(self.draw.randrange(len(self._deck) + 1), kind)
+
+    def _kill(self, kind: str, driver: subprocess.Popen[bytes]) -> bool:
         if kind == "driver":
             driver.send_signal(signal.SIGKILL)
-        elif kind == "node":
+            return True
+        if kind == "node":
             self.nodes.kill_node(self.draw.randrange(2))
-        else:
-            found = [p for p in self.nodes.inside() if _is(kind, p)]
-            if not found:
-                return
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self.draw.choice(found).kill()
-        self.killed[kind] += 1
+            return True
+        found = [process for process in self.nodes.inside() if _is(kind, process)]
+        if not found:
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.draw.choice(found).kill()
+        return True
 
 
 def _is(kind: str, process: psutil.Process) -> bool:
@@ -164,7 +187,7 @@ def storm(
     RUNs are made below ``place``, a folder or a URL.
     """
     nodes = Nodes()
-    killer = Killer(nodes, seed)
+    killer = Killer(nodes, seed, writers=is_object_url(place))
     ends: list[Outcome] = []
     try:
         while killer.killed.total() < kills:

@@ -127,3 +127,32 @@ def test_only_the_output_and_the_machine_stop_a_run(tmp_path: Path) -> None:
     assert of_machine(OSError(errno.EIO, "broken", str(staging / "c000.json")), staging)
     assert not of_machine(OSError(errno.EIO, "broken", str(tmp_path / "x.glb")), staging)
     assert not of_machine(FileNotFoundError(errno.ENOENT, "gone", "x.glb"), staging)
+
+
+@pytest.mark.ray
+def test_a_build_whose_own_ray_node_dies_says_so_and_goes_on(
+    inputs: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    few = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=few)
+    try:
+        run = tmp_path / "run"
+        assert cluster.head_node is not None
+        assert cluster.address is not None
+        driver = started(inputs, run, "--workers", "1", "--address", cluster.address)
+        raylet = cluster.head_node.all_processes["raylet"][0].process
+        raylet.kill()  # the one node that there is: what names nodes lives on without it
+        _, said = driver.communicate(timeout=90)
+    finally:
+        cluster.shutdown()
+    assert driver.returncode == 1
+    (sentence,) = [line for line in said.splitlines() if line.startswith("orbit4d:")]
+    assert "the Ray node that this build is connected to (" in sentence
+    assert "the same command goes on from here" in sentence
+    assert "Traceback" not in said
+    finish(inputs, run)
+    assert samples(run) == samples(undisturbed)
+    assert verdicts(run) == verdicts(undisturbed)

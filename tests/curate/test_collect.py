@@ -1,5 +1,6 @@
 """Nothing lost, nothing twice: whatever is killed when, the next build ends as if undisturbed."""
 
+import contextlib
 import itertools
 import os
 import random
@@ -124,6 +125,39 @@ def test_a_second_build_does_nothing(inputs: Path, tmp_path: Path) -> None:
     before = outcome(tmp_path / "run"), tars(tmp_path / "run")
     assert build(tmp_path / "run", inputs) == []
     assert (outcome(tmp_path / "run"), tars(tmp_path / "run")) == before
+
+
+def test_workers_need_not_wait_for_what_is_settled_to_be_looked_through(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_inputs(inputs, f="kept", g="kept rejected", h="kept")
+    build(tmp_path / "calm", inputs)
+    for name in "fgh":
+        (inputs / f"{name}.glb").rename(tmp_path / f"{name}.glb")
+    build(tmp_path / "run", inputs)
+    for name in "fgh":
+        (tmp_path / f"{name}.glb").rename(inputs / f"{name}.glb")
+    monkeypatch.setattr("curate.collect._CATCH_UP", 2)
+    run = open_run(tmp_path / "run")
+    looked_at: list[str] = []
+    entered = run.entered_rows
+
+    def noted(uid: str, *, whole: bool) -> list[dict[str, Any]]:
+        looked_at.append(uid[0])
+        return entered(uid, whole=whole)
+
+    monkeypatch.setattr(run, "entered_rows", noted)
+    with contextlib.closing(run):
+        run.begin()
+        collector = Collector(run, sources.find_sources([inputs]))
+        for source, so_far in zip(collector.take_over(), ("", "ab", "abcd"), strict=True):
+            assert "".join(looked_at) == so_far
+            work(run, source)
+            collector.finished(source, run.finished_rows(source))
+        collector.flush()
+        assert "".join(looked_at) == "abcde"
+        run.finish({})
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "calm")
 
 
 # where shards end

@@ -71,3 +71,18 @@ def test_handlers_are_given_back_and_other_threads_leave_them_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before[1]]
+
+
+def test_a_signal_that_a_library_reports_in_its_own_way_keeps_its_number() -> None:
+    def library() -> None:
+        try:
+            send(signal.SIGTERM)
+        except Stopped:
+            raise KeyboardInterrupt from None
+
+    with pytest.raises(Stopped) as caught, Interrupts():
+        library()
+    assert caught.value.signal == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt) as plain, Interrupts():
+        raise KeyboardInterrupt
+    assert not isinstance(plain.value, Stopped)

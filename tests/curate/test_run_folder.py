@@ -12,7 +12,7 @@ from curate import ledger
 from curate.asset import done_file
 from curate.build import Options, plan
 from curate.config import BuildConfig
-from curate.records import COLUMNS
+from curate.records import COLUMNS, Records
 from curate.run_folder import RunFolder
 from curate.sources import Source, find_sources
 from shards.errors import RunError
@@ -210,6 +210,24 @@ def test_an_asset_goes_from_missing_to_staged_to_settled(inputs: Path, tmp_path:
         assert run.settled_rows(source(inputs, "a")) == [
             {name: row[name] for name in COLUMNS} for row in expected
         ]
+
+
+def test_whole_rows_come_from_whichever_part_has_them(tmp_path: Path) -> None:
+    ledger.recover(tmp_path)
+    for part, uids in enumerate(("abc", "def", "bgd")):
+        rows = [
+            {"uid": uid, "path": uid, "clip_index": clip, "error": f"{part}{uid}{clip}"}
+            for clip in range(2)
+            for uid in uids
+        ]
+        ledger.append(tmp_path, rows, part)
+    records = Records()
+    records.read_ledger(tmp_path)
+    newest = ledger.load(tmp_path)
+    for uid in "abcdefgabgdacb":
+        assert records.whole_rows(uid) == [row for row in newest if row["uid"] == uid]
+    assert [row["error"] for row in records.whole_rows("d")] == ["2d0", "2d1"]
+    assert records.whole_rows("x") == []
 
 
 def test_rows_of_other_settings_do_not_stand(built: Path, inputs: Path) -> None:
