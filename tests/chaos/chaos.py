@@ -12,6 +12,7 @@ shard dies too.
 import argparse
 import contextlib
 import json
+import logging
 import os
 import random
 import signal
@@ -235,6 +236,7 @@ def bad_store(seed: int) -> Iterator[tuple[str, Proxy]]:
     """Serve an empty bucket that now and then refuses, cuts and swallows requests."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     try:

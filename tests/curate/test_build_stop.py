@@ -1,5 +1,6 @@
 """What stops a build from outside: Ctrl-C, a second driver, a full disk. It goes on afterwards."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from curate.asset import of_machine
@@ -143,8 +145,11 @@ def test_a_build_whose_own_ray_node_dies_says_so_and_goes_on(
         assert cluster.head_node is not None
         assert cluster.address is not None
         driver = started(inputs, run, "--workers", "1", "--address", cluster.address)
-        raylet = cluster.head_node.all_processes["raylet"][0].process
-        raylet.kill()  # the one node that there is: what names nodes lives on without it
+        # the one node that there is; the process that knows which nodes there are lives on
+        raylet = psutil.Process(cluster.head_node.all_processes["raylet"][0].process.pid)
+        for process in [raylet, *raylet.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         _, said = driver.communicate(timeout=90)
     finally:
         cluster.shutdown()
