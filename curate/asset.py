@@ -99,9 +99,11 @@ def _process(job: Job, session: BlenderSession, stage: Stage) -> HandOver | Docu
             base["bytes"] = source.file.stat().st_size
         asset = _Asset(replace(job, source=source), session, base, stage)
         rows = asset.rows()
+        spent = asset.spent if fetch_s is None else {"fetch_s": fetch_s} | asset.spent
         if asset.handed is not None:
-            return asset.handed
-        rows[0] |= {"fetch_s": fetch_s} | asset.spent
+            return replace(asset.handed, spent=spent)
+        rows[0] |= spent  # of this worker, and of one that curated
+        rows[0] |= {n: s + (rows[0].get(n) or 0.0) for n, s in job.handed.spent.items()}
         return _complete(job, base, rows)
 
 

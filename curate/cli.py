@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 import yaml
-from rich.console import Console
 from rich.table import Table
 
-from curate.cli_options import AllowLists, Code, DenyLists, Inputs, Overrides
+from curate.cli_options import AllowLists, Code, DenyLists, Inputs, Overrides, console
 from curate.config import BuildConfig
 from curate.interrupts import Stopped
 from curate.presets import preset
@@ -161,7 +160,7 @@ def _print_summary(out: str, verdicts: dict[str, int], rules: dict[str, int]) ->
     table.add_row("kept", "", str(verdicts.get("kept", 0)))
     for rule, count in sorted(rules.items(), key=lambda item: (-item[1], item[0])):
         table.add_row("not kept", rule, str(count))
-    Console().print(table)
+    console().print(table)
     print(f"shards {out}/shards   ledger {out}/ledger   page {out}/report/index.html")
 
 

@@ -1,22 +1,19 @@
 """Verbs beside a build: ``orbit4d curate glance``, ``replay`` and ``stats``."""
 
-import contextlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from shards.errors import AssetError, RunError
+from curate.cli_options import console, ledger_folder
+from shards.errors import AssetError
 
 app = typer.Typer(no_args_is_help=True, help="Look at headers and ledgers; try other limits.")
 
 _Run = Annotated[str, typer.Argument(help="RUN, or its ledger folder")]
-_IMAGES = "render.qa."  # settings that begin so limit what was rendered
 
 
 @app.command("glance")
@@ -62,8 +59,8 @@ def replay(
     """Judge every clip anew from its stored scores, by the run's settings and those given.
 
     No asset is opened and nothing in RUN changes. A clip that was never measured, for it was too
-    short for instance, keeps its verdict. Settings are those below `curate.`, and `render.qa.`, the
-    limits on rendered images: a clip that was never rendered passes these.
+    short for instance, keeps its verdict. Settings are those below `curate.` (which may be left
+    out) and `render.qa.`, the limits on images: a clip that was never rendered passes these.
 
     Example: orbit4d curate replay out/run1 --set motion.min=0.02 --set motion.loop_gap_max=0.01
     """
@@ -71,18 +68,15 @@ def replay(
     import pyarrow.parquet as pq
 
     from curate import ledger
-    from curate.config import CurateConfig
+    from curate.replay import Limits
     from curate.replay import replay as judge
-    from render.qa import QaConfig
 
-    of_images = [said for said in overrides or [] if said.startswith(_IMAGES)]
-    of_rules = [said for said in overrides or [] if not said.startswith(_IMAGES)]
-    with _run_folder(run) as folder:
-        config = CurateConfig.build(_settings(folder, "curate"), of_rules)
-        images = QaConfig.build(
-            _settings(folder, "render", "qa"), [said.removeprefix(_IMAGES) for said in of_images]
-        )
-        found = judge(ledger.load(folder), config, images)
+    sections = ("curate.", "render.")
+    said = [text if text.startswith(sections) else f"curate.{text}" for text in overrides or []]
+    with ledger_folder(run) as folder:
+        images = {"qa": _settings(folder, "render", "qa")}
+        limits = Limits.build({"curate": _settings(folder, "curate"), "render": images}, said)
+        found = judge(ledger.load(folder), limits.curate, limits.render.qa)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(found.rows, schema=ledger.SCHEMA), out)
@@ -93,7 +87,7 @@ def replay(
             changed += count
             table.add_row(*before, *after, str(count))
     if changed:
-        Console().print(table)
+        console().print(table)
     kept = sum(row["verdict"] == "kept" for row in found.rows)
     print(f"{changed} of {len(found.rows)} verdicts change; {kept} clips are kept")
 
@@ -109,10 +103,10 @@ def stats(run: _Run) -> None:
     """
     from curate.report_data import read_table, summarise
 
-    with _run_folder(run) as folder:
+    with ledger_folder(run) as folder:
         summary = summarise(read_table(folder))
-    console = Console()
-    console.print(f"{summary.assets} assets, {summary.rows} rows")
+    screen = console()
+    screen.print(f"{summary.assets} assets, {summary.rows} rows")
     funnel = Table("stage", box=None, pad_edge=False)
     for name in ("in", "rejected", "failed", "left", "% left", "seconds"):
         funnel.add_column(name, justify="right")
@@ -120,7 +114,7 @@ def stats(run: _Run) -> None:
         share = 100 * step.left / summary.rows if summary.rows else 0.0
         numbers = (step.entered, step.rejected, step.failed, step.left)
         funnel.add_row(step.stage, *map(str, numbers), f"{share:.1f}", f"{step.seconds:.1f}")
-    console.print(funnel)
+    screen.print(funnel)
     rules = Table("verdict", "stage", "rule", box=None, pad_edge=False)
     for name in ("clips", "%", "seconds"):
         rules.add_column(name, justify="right")
@@ -130,9 +124,9 @@ def stats(run: _Run) -> None:
     kept = next(tally for tally in summary.verdicts if tally.label == "kept")
     on_kept = sum(summary.seconds.values()) - sum(tally.seconds for tally in summary.rules)
     rules.add_row("kept", "", "", str(kept.count), f"{kept.percent:.1f}", f"{on_kept:.1f}")
-    console.print(rules)
+    screen.print(rules)
     spent = "  ".join(f"{name} {seconds:.1f}" for name, seconds in summary.seconds.items())
-    console.print(f"seconds: {spent}")
+    screen.print(f"seconds: {spent}")
 
 
 @app.command("apply-review")
@@ -156,7 +150,7 @@ def apply_review(
     from curate.review import judge, read_marks
     from shards.files import write_atomic
 
-    with _run_folder(run) as folder:
+    with ledger_folder(run) as folder:
         table = read_table(folder).select(["uid", "clip_index", "sample_key"])
     found = judge([mark for path in marks for mark in read_marks(path)], table.to_pylist())
     lists = {"allow": found.allow, "deny": found.deny, "samples": found.samples}
@@ -166,17 +160,6 @@ def apply_review(
         print(f"{out / name}.txt  {len(lines)}")
     if found.mixed:
         print(f"assets with clips of both kinds, in neither list: {', '.join(found.mixed)}")
-
-
-@contextlib.contextmanager
-def _run_folder(run: str) -> Iterator[Path]:
-    from shards.mirror import as_folder
-
-    with as_folder(run) as path:
-        folder = path.parent if path.name == "ledger" and path.is_dir() else path
-        if not (folder / "ledger").is_dir():
-            raise RunError(f"{run}: holds no ledger; give what `orbit4d build --out` was given")
-        yield folder
 
 
 def _settings(run: Path, *sections: str) -> dict[str, Any]:

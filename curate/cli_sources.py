@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides
+from curate.cli_options import AllowLists, DenyLists, Inputs, Overrides, console, ledger_folder
 
 app = typer.Typer(no_args_is_help=True, help="See what would be read, and compare with lists.")
 _RULES_SHOWN = 3
@@ -55,7 +54,7 @@ def ls(
     table.add_column("assets", justify="right")
     for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(*key, str(count))
-    Console().print(table)
+    console().print(table)
     for reason, count in found.left_out.most_common():
         print(f"{count} more in the catalogue: {reason}")
     if found.not_found:
@@ -64,7 +63,7 @@ def ls(
 
 @app.command("overlap")
 def compare(
-    run: Annotated[Path, typer.Argument(help="RUN folder, or its ledger folder")],
+    run: Annotated[str, typer.Argument(help="RUN, or its ledger folder")],
     lists: Annotated[
         list[str], typer.Argument(metavar="LIST...", help="text, CSV or Parquet files of ids")
     ],
@@ -77,12 +76,9 @@ def compare(
     """
     from curate import ledger
     from curate.id_lists import overlap, read_id_list
-    from shards.errors import RunError
 
-    folder = run.parent if run.name == "ledger" and run.is_dir() else run
-    if not (folder / "ledger").is_dir():
-        raise RunError(f"{run}: holds no ledger; give a folder written by `orbit4d build --out`")
-    rows = ledger.load(folder)
+    with ledger_folder(run) as folder:
+        rows = ledger.load(folder)
     table = Table(box=None, pad_edge=False)
     table.add_column("list", overflow="fold")
     for name in ("entries", "kept", "dropped", "unknown", "not listed"):
@@ -94,5 +90,5 @@ def compare(
         numbers = (len(listed.entries), found.kept, found.dropped, found.unknown, found.not_listed)
         rules = ", ".join(f"{rule} {n}" for rule, n in found.rules.most_common(_RULES_SHOWN))
         table.add_row(Path(path).name, *map(str, numbers), rules)
-    Console().print(table)
+    console().print(table)
     print("unknown: not in the ledger. not listed: assets of the ledger that the list lacks.")

@@ -4,11 +4,13 @@ import sys
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from curate.cli_options import console
+
 _LINES_MAX = 200  # of a table on screen
+_WORD_MAX = 24  # characters of a cell that is not broken where the screen ends
 
 
 def sql(
@@ -45,12 +47,14 @@ def sql(
         return
     table = Table(box=None, pad_edge=False)
     numbers = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
-    for name, kind in zip(answer.columns, answer.types, strict=True):
-        right = any(word in kind for word in numbers) and "[" not in kind
-        table.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     lines = questions.as_lines(answer.rows if schema else answer.rows[:_LINES_MAX])
+    for place, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True)):
+        right = any(word in kind for word in numbers) and "[" not in kind
+        short = max(map(len, (name, *(line[place] for line in lines)))) <= _WORD_MAX
+        side = "right" if right else "left"
+        table.add_column(Text(name), justify=side, overflow="fold", no_wrap=short)
     for line in lines:
         table.add_row(*map(Text, line))
-    Console().print(table)
+    console().print(table)
     if len(lines) < len(answer.rows):
         print(f"{len(lines)} of {len(answer.rows):,} rows; --format csv prints all")

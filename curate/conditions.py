@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from curate.config import BuildConfig
+from curate.gltf_plain import importable
 from curate.inspect import inspect_file
 from render.paths import CameraConfig, SequenceConfig, fit, image_times
 from render.runner import BlenderFault, BlenderProcess
@@ -65,7 +66,7 @@ def render_conditions(
             durations = [clip.duration_s for clip in inspection.clips]
         with BlenderProcess(config.limits.worker, [asset.absolute().parent]) as blender:
             session = BlenderSession(blender, config.limits)
-            clips = session.open(asset, inspection.format, durations).clips
+            clips = session.open(*importable(asset, inspection, blender.scratch), durations).clips
             if clips and not 0 <= clip_index < len(clips):
                 raise RunError(f"{asset}: has clips 0 to {len(clips) - 1}, not {clip_index}")
             index = clip_index if clips else -1

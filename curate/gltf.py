@@ -4,9 +4,10 @@ Everything is checked by arithmetic on declared numbers before the bytes are rea
 hostile file costs little. What passes here can be opened by an importer without reading past a
 buffer, recursing without end, decoding a gigantic picture or touching other people's files.
 
-The parts: ``gltf_file`` (chunks, JSON, buffers), ``gltf_accessors``, ``gltf_meshes``,
-``gltf_scene``, ``gltf_clips``, ``gltf_images``. A new check belongs to the part whose data it
-reads, with a rule in ``inspect_types.Rule`` and a case in ``tests/curate/test_gltf.py``.
+The parts: ``gltf_file`` (chunks, JSON, buffers), ``gltf_meshopt``, ``gltf_accessors``,
+``gltf_meshes``, ``gltf_scene``, ``gltf_clips``, ``gltf_images``. A new check belongs to the part
+whose data it reads, with a rule in ``inspect_types.Rule`` and a case in
+``tests/curate/test_gltf.py``.
 """
 
 from curate.gltf_accessors import read_accessors
@@ -14,15 +15,18 @@ from curate.gltf_clips import read_clips
 from curate.gltf_file import Document, load_buffers, mapping, parse_json, split_glb
 from curate.gltf_images import check_images, check_materials
 from curate.gltf_meshes import read_meshes
+from curate.gltf_meshopt import decompress
 from curate.gltf_parts import GltfParts
 from curate.gltf_scene import count_geometry, read_nodes
+from curate.gltf_unquantise import unquantise
 from curate.inspect_paths import AssetFolder
 from curate.inspect_types import Inspection, clean_text, fault, show
 
-# What Blender's importer handles; it refuses a file that requires anything else.
+# What Blender's importer handles, or is made plain before; it refuses what requires anything else.
 _SUPPORTED = frozenset(
     [
         "EXT_mesh_gpu_instancing",
+        "EXT_meshopt_compression",
         "EXT_texture_webp",
         "KHR_animation_pointer",
         "KHR_draco_mesh_compression",
@@ -39,6 +43,7 @@ _SUPPORTED = frozenset(
         "KHR_materials_variants",
         "KHR_materials_volume",
         "KHR_mesh_quantization",
+        "KHR_meshopt_compression",
         "KHR_texture_transform",
     ]
 )
@@ -65,6 +70,7 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
     doc = Document(parse_json(data, folder.limits), folder, [], [])
     _check_extensions(doc)
     load_buffers(doc, binary)
+    decompress(doc)
     accessors = read_accessors(doc)
     check_materials(doc)
     check_images(doc, accessors)
@@ -72,6 +78,10 @@ def inspect_gltf(data: bytes, folder: AssetFolder, format: str, sha256: str) -> 
     nodes = read_nodes(doc, accessors, meshes)
     vertices, triangles = count_geometry(doc, nodes, meshes)
     clips = read_clips(doc, accessors, nodes, meshes)
+    if unquantise(doc, accessors):
+        doc.rewritten = True
+        accessors = read_accessors(doc)
+        meshes = read_meshes(doc, accessors)
     asset = doc.json["asset"]
     extras = asset.get("extras")
     extras = extras if isinstance(extras, dict) else {}

@@ -272,6 +272,8 @@ class _Reader:
     def _bind(self, mesh: _Mesh, skin: Row) -> tuple[np.ndarray, np.ndarray, Binding]:
         """Put vertices into the bind pose, in the armature's space, as the importer does."""
         joints = np.array(skin["joints"], np.int64)
+        if len(set(skin["joints"])) < len(joints):
+            raise HandOver("a skin names a joint twice")
         nodes = [self.tree.nodes[i] for i in joints.tolist()]
         owner = nodes[0].owner
         if any(not node.bone or node.owner != owner for node in nodes):

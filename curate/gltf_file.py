@@ -32,12 +32,14 @@ class Document:
         buffers: uint8 arrays of each buffer's declared length; None for a placeholder whose
             content only an extension could supply.
         buffer_bytes: declared length of each buffer.
+        rewritten: whether this is no longer what the file says, so that Blender needs a copy.
     """
 
     json: Row
     folder: AssetFolder
     buffers: list[np.ndarray | None]
     buffer_bytes: list[int]
+    rewritten: bool = False
 
     @property
     def limits(self) -> InspectLimits:

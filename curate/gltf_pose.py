@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curate.draco import decode_draco
+from curate.decoders import decode_draco
 from curate.gltf_bodies import Drawn, read_bodies
 from curate.gltf_look import camera_tracks, opacities
 from curate.gltf_parts import GltfParts, HandOver

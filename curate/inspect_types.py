@@ -48,6 +48,7 @@ Rule = Literal[
     "index_range",
     "joint_range",
     "bad_draco",
+    "bad_meshopt",
     "non_finite_vertices",
     "non_finite_keyframes",
     "non_finite_matrices",
@@ -78,7 +79,8 @@ class InspectLimits:
 
     ``file_bytes_max`` holds for the asset as a whole: main file and companions together.
     ``json_values_max`` bounds the objects that parsing makes of the JSON text, ``values_max`` the
-    numbers that all glTF accessors together claim to hold, and so the time spent reading them.
+    numbers that all glTF accessors together claim to hold, and so the time spent reading them,
+    ``decoded_bytes_max`` what compressed buffer views may become.
     Pixel limits are per image and for all images of the asset.
     """
 
@@ -86,6 +88,7 @@ class InspectLimits:
     json_bytes_max: int = 256 * 1024**2
     json_values_max: int = 10_000_000
     values_max: int = 500_000_000
+    decoded_bytes_max: int = 512 * 1024**2
     vertices_max: int = 5_000_000
     triangles_max: int = 10_000_000
     nodes_max: int = 100_000

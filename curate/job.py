@@ -42,11 +42,13 @@ class HandOver:
         sha256: of the file that it looked at.
         measured: by clip; what is missing is measured again.
         rows: of clips whose end is known, by clip.
+        spent: seconds on the asset as a whole, by column.
     """
 
     sha256: str = ""
     measured: Mapping[int, Measured] = field(default_factory=dict[int, Measured])
     rows: Mapping[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    spent: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def of(self, sha256: str) -> "HandOver":
         """Return this if it is about a file of this hash, else nothing."""

@@ -21,11 +21,25 @@ from curate.pixels import asks_for_images
 from curate.rows import rejection
 from curate.rules import RULES, decide, stage_of
 from render.qa import LIMITS, QaConfig
+from shards.config import Config
 
 Row = dict[str, Any]
 _RULES = frozenset(rule.__name__ for rule in RULES)
 JUDGED = _RULES | {*duplicates.RULES, *LIMITS, "clip_limit", "score_only", ""}
 _Scores = TypeVar("_Scores", Motion, Detail)
+
+
+class ImageLimits(Config):
+    """Settings about rendering that a replay may change."""
+
+    qa: QaConfig = QaConfig()
+
+
+class Limits(Config):
+    """All settings that a replay may change, under their names in a build."""
+
+    curate: CurateConfig = CurateConfig()
+    render: ImageLimits = ImageLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 
 from curate.gltf_look import look_digest
 from curate.gltf_parts import HandOver
+from curate.gltf_plain import importable
 from curate.gltf_pose import GltfScene
 from curate.inspect import ClipHeader, Inspection
 from curate.quality import Still, survey
@@ -141,11 +142,12 @@ class AssetView:
             durations = None
             if self.inspection.clips is not None:
                 durations = [clip.duration_s for clip in self.inspection.clips]
+            file, format = importable(
+                self._source.file, self.inspection, self._session.process.scratch
+            )
             try:
                 self.opened = persist(
-                    lambda: self._session.open(
-                        self._source.file, self.inspection.format, durations
-                    ),
+                    lambda: self._session.open(file, format, durations),
                     self._session.limits.retry,
                 )
             except BlenderFault as fault:

@@ -167,12 +167,15 @@ function ruleOf(row) {
 // A count is no 2.00.
 const whole = (x) => (Number.isInteger(x) && Math.abs(x) < 1e9 ? x.toLocaleString("en").replace("-", "−") : show(x));
 
+// What was measured beside its limit; "" where the comparison says less than the sentence does, as
+// of a yes or no (0 clips, in 1 list) or of a count that is used up.
 function measured(row) {
   const value = number(at(row, "value")), limit = number(at(row, "limit"));
   const unit = at(row, "unit") ? ` ${at(row, "unit")}` : "";
   if (value === null) return "";
+  if (value === limit || (Number.isInteger(value) && (limit === 0 || limit === 1))) return "";
   if (limit === null) return `${whole(value)}${unit}`;
-  const sign = value < limit ? "<" : value > limit ? ">" : Number.isNaN(value) ? "against" : "=";
+  const sign = value < limit ? "<" : value > limit ? ">" : "against";
   return `${whole(value)} ${sign} limit ${short(limit)}${unit}`;
 }
 

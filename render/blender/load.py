@@ -101,11 +101,16 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
     return asset
 
 
-class _ClipRecorder:
-    """glTF importer hook: keeps which action and slot belong to which animation index."""
+class _ImportHooks:
+    """glTF importer hooks: keep which action and slot belong to which animation index."""
 
     def __init__(self) -> None:
         self.clips: dict[int, tuple[str, tuple[Binding, ...]]] = {}
+
+    def gather_import_gltf_before_hook(self, gltf: Any) -> None:
+        # An animation that points at a material without a name ends the import (Blender 4.5).
+        for index, material in enumerate(gltf.data.materials or ()):
+            material.name = material.name or f"Material_{index}"  # as it is called in the end
 
     def gather_import_animations(self, _animations: Any, options: Any, _gltf: Any) -> None:
         options.restore_first_anim = False  # leave every property at the value in the file
@@ -117,7 +122,7 @@ class _ClipRecorder:
 
 
 def _import_gltf(path: str) -> list[tuple[str, float, float, tuple[Binding, ...]]]:
-    recorder = _ClipRecorder()
+    recorder = _ImportHooks()
     # The importer looks for extensions in enabled add-ons; this module stands in for one.
     module = sys.modules[__name__]
     vars(module)["glTF2ImportUserExtension"] = lambda: recorder

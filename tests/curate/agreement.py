@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.gltf_plain import importable
 from curate.gltf_pose import GltfScene
 from curate.inspect import inspect_file
 from curate.motion import own_size
@@ -31,7 +32,8 @@ def compare(path: Path, session: BlenderSession, clips_max: int = 1 << 30) -> li
     assert inspection.clips is not None
     scene = GltfScene(inspection.parts)
     durations = [clip.duration_s for clip in inspection.clips]
-    opened = session.open(path, inspection.format, durations)
+    file = importable(path, inspection, session.process.scratch)
+    opened = session.open(*file, durations)
     assert opened.vertices == scene.vertices, f"{path.name}: vertices differ in number"
     found = []
     for index, duration_s in enumerate(durations[:clips_max] if scene.vertices else []):

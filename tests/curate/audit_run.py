@@ -27,7 +27,7 @@ _REJECTS = (
     ("teleport", 0.93, 0.5, "share of the path", "probe", "step_share"),
     ("touches_border", -3.5, 2.0, "px", "probe", "margin_px"),
     ("too_short", 0.083, 0.2, "s", "inspect", ""),
-    ("no_animation", None, None, "", "inspect", ""),
+    ("no_animation", 0, 1, "clips", "inspect", ""),
 )
 _LOG = "\n".join(
     [

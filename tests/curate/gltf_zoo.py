@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from curate.rotations import compose
 from tests.curate.gltf_builder import Tiny
 
 Make = Callable[[Tiny, np.random.Generator], None]
@@ -263,6 +264,68 @@ def pointers(made: Tiny, draw: np.random.Generator) -> None:
             "path": "pointer", "extensions": {"KHR_animation_pointer": {"pointer": path}},
         }  # fmt: skip
     made.doc["extensionsUsed"] = ["KHR_animation_pointer"]
+
+
+@beast
+def pointer_at_a_nameless_material(made: Tiny, draw: np.random.Generator) -> None:
+    made.doc["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [1, 1, 1, 1]}}]
+    _scene(made, [0], [{"mesh": _mesh(made, draw, material=0)}])
+    _animate(made, draw, [(0, "translation")])
+    colours = _animate(made, draw, [(0, "rotation")])
+    colours["channels"][0]["target"] = {
+        "path": "pointer", "extensions": {"KHR_animation_pointer": {
+            "pointer": "/materials/0/pbrMetallicRoughness/baseColorFactor"}},
+    }  # fmt: skip
+    made.doc["extensionsUsed"] = ["KHR_animation_pointer"]
+
+
+@beast
+def quantised_skin(made: Tiny, draw: np.random.Generator) -> None:
+    """As gltfpack writes it: what scales whole numbers down stands in the inverse binds."""
+    stored = np.diag([1e-6, 1e-6, 1e-6, 1.0])
+    stored[:3, 3] = [0.1, -0.2, 0.3]
+    joints = made.accessor(draw.integers(0, 3, (9, 4)), "u1")
+    moved = draw.integers(-9000, 9000, (9, 3))
+    attributes = {
+        "POSITION": made.accessor(draw.integers(-16000, 16000, (9, 3)), "i2"),
+        "NORMAL": made.accessor(draw.integers(-127, 127, (9, 3)), "i1", normalized=True),
+        "JOINTS_0": joints, "WEIGHTS_0": made.accessor(_weights(draw)),
+    }  # fmt: skip
+    targets = [{"POSITION": made.accessor(moved, "i2")}]
+    made.doc["meshes"] = [{"primitives": [{"attributes": attributes, "targets": targets}]}]
+    nodes = [pose | {"scale": [1, 1, 1]} for pose in _chain(draw)]
+    nodes[0] |= {"scale": [100, 100, 100], "translation": [0, 0, 0]}
+    world, binds = np.eye(4), []
+    for node in nodes:
+        node["translation"] = (0.001 * np.array(node["translation"])).tolist()
+        own = [np.array(node[key], float) for key in _ALL]
+        world = world @ compose(*own)
+        binds.append(np.linalg.inv(world) @ stored)
+    matrices = np.stack(binds[1:]).swapaxes(1, 2).reshape(3, 16)
+    made.doc["skins"] = [{"joints": [1, 2, 3], "inverseBindMatrices": made.accessor(matrices)}]
+    _scene(made, [0, 4], [*nodes, {"mesh": 0, "skin": 0}])
+    made.doc["extensionsUsed"] = made.doc["extensionsRequired"] = ["KHR_mesh_quantization"]
+    _animate(made, draw, [(1, "rotation"), (2, "rotation"), (3, "rotation")])
+    weights = made.accessor([0.0, 1.0])
+    times = made.accessor([0.0, 1.5])
+    made.doc["animations"].append({
+        "samplers": [{"input": times, "output": weights}],
+        "channels": [{"sampler": 0, "target": {"node": 4, "path": "weights"}}],
+    })  # fmt: skip
+
+
+@beast
+def nested_armatures(made: Tiny, draw: np.random.Generator) -> None:
+    """The bones of one skin hang on those of another, with a node between."""
+    for _ in range(2):
+        joints = made.accessor(draw.integers(0, 2, (9, 4)), "u1")
+        weights = made.accessor(_weights(draw))
+        _mesh(made, draw, attributes={"JOINTS_0": joints, "WEIGHTS_0": weights})
+    made.doc["skins"] = [{"joints": [1, 2]}, {"joints": [4, 5], "skeleton": 4}]
+    chain = [_pose(draw) | {"children": [i + 1]} for i in range(5)]
+    nodes = [*chain, _pose(draw), {"mesh": 0, "skin": 0}, {"mesh": 1, "skin": 1}]
+    _scene(made, [0, 6, 7], nodes)
+    _animate(made, draw, [(1, "rotation"), (3, "translation"), (4, "rotation"), (5, "scale")])
 
 
 @beast

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from curate.gltf_parts import HandOver
+from curate.gltf_plain import importable
 from curate.gltf_pose import GltfScene
 from curate.inspect import inspect_file
 from curate.motion import own_size
@@ -80,6 +81,35 @@ def test_what_is_not_followed_is_handed_over(tmp_path: Path) -> None:
         GltfScene(parts)
 
 
+def test_a_quantised_skin_is_put_to_ordinary_size_and_moves_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, times_s = build("quantised_skin", tmp_path), np.linspace(0, 1.7, 5)
+    posed: list[np.ndarray] = []
+    for as_it_is in (False, True):
+        if as_it_is:
+            monkeypatch.setattr("curate.gltf.unquantise", lambda *_: False)
+        parts = inspect_file(path).parts
+        assert parts is not None
+        assert parts.doc.rewritten is not as_it_is
+        skin = parts.doc.json["skins"][0]["inverseBindMatrices"]
+        linear = parts.accessors.resolved(skin).reshape(-1, 4, 4)[:, :3, :3]
+        assert np.linalg.norm(linear, axis=1).max() == pytest.approx(1e-8 if as_it_is else 0.01)
+        posed += [GltfScene(parts).points(clip, times_s, 100).points for clip in (0, 1)]
+    size = own_size(posed[0])
+    np.testing.assert_allclose(posed[0], posed[2], atol=1e-5 * size)
+    np.testing.assert_allclose(posed[1], posed[3], atol=1e-5 * size)
+
+
+def test_a_joint_that_is_named_twice_is_left_to_blender(tmp_path: Path) -> None:
+    path = build("skin_without_binds", tmp_path)
+    parts = inspect_file(path).parts
+    assert parts is not None
+    parts.doc.json["skins"][0]["joints"] = [1, 2, 2]
+    with pytest.raises(HandOver, match="twice"):
+        GltfScene(parts)
+
+
 @pytest.mark.blender
 @pytest.mark.slow
 def test_poses_of_real_assets_are_those_of_blender(assets_dir: Path) -> None:
@@ -104,7 +134,8 @@ def test_blender_thins_to_the_same_vertices(
     if scene.vertices < 4:
         return
     few = scene.vertices // 2
-    session.open(path, inspection.format, [clip.duration_s for clip in inspection.clips])
+    file = importable(path, inspection, session.process.scratch)
+    session.open(*file, [clip.duration_s for clip in inspection.clips])
     posed = scene.points(0, times_s, few)
     ours = posed.points[:, posed.place]
     assert ours.shape[1] == few

@@ -119,6 +119,18 @@ def test_details_show_error_log_and_ledger_row(page: Any) -> None:
     assert detail.count() == 0
 
 
+def test_a_reason_is_a_comparison_or_where_that_says_little_a_sentence(page: Any) -> None:
+    page.select_option("#rule", "too_still")
+    reasons = page.locator("#body td.why").all_inner_texts()
+    assert all("0.0012 < limit 0.01 asset sizes" in reason for reason in reasons)
+    assert not any("the limit is" in reason for reason in reasons)
+    page.select_option("#rule", "no_animation")
+    reasons = page.locator("#body td.why").all_inner_texts()
+    assert reasons
+    assert all("measured 0, the limit is 1" in reason for reason in reasons)
+    assert not any("0 < limit" in reason for reason in reasons)
+
+
 def test_names_stay_text(page: Any) -> None:
     page.fill("#search", "nasty")
     _wait_listed(page, 8)

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,22 @@ def test_what_is_rendered_is_handed_over_and_nothing_is_complete(
     assert all(found.decision is None for found in handed.measured.values())
     assert not done_file(tmp_path / "s").exists()
     assert handed.of("another file") == HandOver()
+
+
+@pytest.mark.blender
+def test_seconds_of_both_workers_stand_in_the_row(inputs: Path, tmp_path: Path) -> None:
+    handed = curated(inputs, "cube.gltf", tmp_path / "curator")
+    assert handed is not None
+    assert 0 < handed.spent["inspect_s"] < 100
+    told = replace(handed, spent={"fetch_s": 100.0, "inspect_s": 200.0, "load_s": 300.0})
+    with BlenderProcess(CONFIG.limits.worker, [inputs]) as blender:
+        session = BlenderSession(blender, CONFIG.limits)
+        process(job(inputs, "cube.gltf", tmp_path / "s", handed=told), session)
+    first, second = json.loads(done_file(tmp_path / "s").read_bytes())["rows"]
+    assert first["fetch_s"] == 100
+    assert 200 < first["inspect_s"] < 300
+    assert 300 < first["load_s"] < 400
+    assert not any(second.get(name) for name in told.spent)
 
 
 def test_a_clip_that_cannot_be_measured_fails_where_it_is_measured(

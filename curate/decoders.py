@@ -1,21 +1,24 @@
-"""Draco streams, decoded in a process of their own: the decoder is C++ and the bytes a stranger's.
+"""Compressed streams, decoded in a process of their own: decoders are C++, the bytes a stranger's.
 
 The process starts with the first stream, serves all that follow, and is ended when one of them
 crashes it, takes too long or asks for too much memory. That costs the asset and nothing else.
 """
 
 import atexit
+import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
-from curate.inspect_types import InspectLimits, fault
+from curate.inspect_types import InspectLimits, Rule, fault
 from shards.errors import AssetError
 
 _TIMEOUT_S = 60.0
@@ -23,6 +26,19 @@ _MEMORY_BYTES = 6 * 1024**3
 _ROOT = Path(__file__).resolve().parents[1]
 
 Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class MeshoptLayout:
+    """What a meshopt stream holds: ``count`` elements of ``size`` bytes.
+
+    ``mode`` and ``filter`` are words of EXT_meshopt_compression.
+    """
+
+    count: int
+    size: int
+    mode: str
+    filter: str
 
 
 class _Decoder:
@@ -33,11 +49,12 @@ class _Decoder:
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
-    def decode(self, data: bytes) -> Arrays:
-        """Decode a stream; ``error`` holds the reason where that is all there is.
+    def decode(self, about: Mapping[str, Any], data: bytes) -> Arrays | str:
+        """Decode a stream; returns the reason where that fails.
 
-        Raises:
-            AssetError: the helper came to grief.
+        Args:
+            about: ``codec``, and what that has to know.
+            data: the stream.
         """
         with self._lock:
             process = self._running()
@@ -46,6 +63,7 @@ class _Decoder:
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
+                _send(process.stdin, json.dumps(about).encode())
                 _send(process.stdin, data)
                 answer = _receive(process.stdout)
             except OSError:
@@ -54,9 +72,10 @@ class _Decoder:
                 timer.cancel()
             if answer is None:
                 self.close()
-                raise _refusal("the decoder crashed or hung over it")
+                return "the decoder crashed or hung over it"
         with np.load(BytesIO(answer)) as arrays:
-            return dict(arrays)
+            found = dict(arrays)
+        return str(found["error"]) if "error" in found else found
 
     def close(self) -> None:
         """End the helper, if it runs."""
@@ -69,7 +88,7 @@ class _Decoder:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "curate.draco"],
+                [sys.executable, "-P", "-m", "curate.decoders"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -91,18 +110,34 @@ def decode_draco(data: bytes, limits: InspectLimits) -> Arrays:
     Raises:
         AssetError: rule ``bad_draco``.
     """
-    found = _decoder.decode(data)
-    if "error" in found:
-        raise _refusal(str(found["error"]))
+    found = _decoder.decode({"codec": "draco"}, data)
+    if isinstance(found, str):
+        raise _refusal("bad_draco", "Draco", found)
     vertices = max((len(found[name]) for name in found if name != "indices"), default=0)
     triangles = len(found["indices"]) // 3
     if vertices > limits.vertices_max or triangles > limits.triangles_max:
-        raise _refusal(f"it holds {vertices:,} vertices and {triangles:,} triangles")
+        holds = f"it holds {vertices:,} vertices and {triangles:,} triangles"
+        raise _refusal("bad_draco", "Draco", holds)
     return found
 
 
-def _refusal(reason: str) -> AssetError:
-    return fault("bad_draco", f"a Draco stream cannot be decoded: {reason}; export it again.")
+def decode_meshopt(data: bytes, layout: MeshoptLayout) -> np.ndarray:
+    """Decode a buffer view; the caller bounds its size.
+
+    Returns:
+        uint8 (count * size,).
+
+    Raises:
+        AssetError: rule ``bad_meshopt``.
+    """
+    found = _decoder.decode({"codec": "meshopt"} | asdict(layout), data)
+    if isinstance(found, str):
+        raise _refusal("bad_meshopt", "meshopt", found)
+    return found["bytes"]
+
+
+def _refusal(rule: Rule, codec: str, reason: str) -> AssetError:
+    return fault(rule, f"a {codec} stream cannot be decoded: {reason}; export it again.")
 
 
 def _send(stream: IO[bytes], content: bytes) -> None:
@@ -118,23 +153,39 @@ def _receive(stream: IO[bytes]) -> bytes | None:
     return content if len(head) == 8 and len(content) == length else None
 
 
+def _draco(data: bytes) -> Arrays:
+    import DracoPy
+
+    mesh = DracoPy.decode(data)
+    found = {str(a["unique_id"]): np.asarray(a["data"]) for a in mesh.attributes}
+    return found | {"indices": np.asarray(mesh.faces, np.int64).reshape(-1)}
+
+
+def _meshopt(data: bytes, count: int, size: int, mode: str, filter: str) -> Arrays:
+    import meshopt
+
+    decoded = meshopt.decode_gltf_buffer(data, count, size, mode, filter)  # type: ignore[arg-type]
+    return {"bytes": np.ascontiguousarray(decoded).view(np.uint8).reshape(-1)}
+
+
 def _serve() -> None:
     """Decode until stdin closes: what the helper process runs."""
     import resource
 
-    import DracoPy
-
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the decoder prints is no answer
-    while (data := _receive(sys.stdin.buffer)) is not None:
+    os.dup2(2, 1)  # what a decoder prints is no answer
+    codecs = {"draco": _draco, "meshopt": _meshopt}
+    while (header := _receive(sys.stdin.buffer)) is not None:
+        data = _receive(sys.stdin.buffer)
+        if data is None:
+            return
+        about = json.loads(header)
         try:
-            mesh = DracoPy.decode(data)
-            found = {str(a["unique_id"]): np.asarray(a["data"]) for a in mesh.attributes}
-            found["indices"] = np.asarray(mesh.faces, np.int64).reshape(-1)
+            found = codecs[about.pop("codec")](data, **about)
         except MemoryError:
             found = {"error": np.array("it asks for too much memory")}
-        except Exception as error:  # the decoder has exceptions of its own
+        except Exception as error:  # decoders have exceptions of their own
             found = {"error": np.array(f"{type(error).__name__}: {error}")}
         archive = BytesIO()
         np.savez(archive, **found)  # type: ignore[arg-type]
