@@ -4,6 +4,8 @@ KHR_meshopt_compression is the same with one more filter. Blender knows neither,
 needs them is handed to it as a plain copy (``curate.gltf_plain``).
 """
 
+import numpy as np
+
 from curate.decoders import MeshoptLayout, decode_meshopt
 from curate.gltf_file import Document, Row, extension, reference, rows, whole_numbers
 from curate.inspect_types import fault, show
@@ -102,6 +104,8 @@ def _forget(doc: Document, views: list[Row]) -> None:
                 f"bufferView {index} lies in buffer {row['buffer']}, which is but a placeholder "
                 "for compressed views; export it again.",
             )
+    for index in absent:
+        doc.buffers[index], doc.buffer_bytes[index] = np.zeros(0, np.uint8), 0
     doc.json["bufferViews"] = views
     for key in ("extensionsUsed", "extensionsRequired"):
         if key in doc.json:

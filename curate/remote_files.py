@@ -83,6 +83,8 @@ def find_urls(url: str, config: FetchConfig) -> list[Source]:
             found = cast("dict[str, dict[str, Any]]", store.glob(path, detail=True))
         else:
             found = cast("dict[str, dict[str, Any]]", store.find(path, detail=True))
+        if not found:  # searching leaves out what cannot be read; asked for itself, it says why
+            store.ls(re.split(r"[^/]*[*\[]", path)[0])
     except Exception as error:  # every store has errors of its own
         raise ConfigError(
             f"{shown(url)}: cannot be listed: {type(error).__name__}: {error}"
@@ -101,7 +103,14 @@ def announced(sources: Iterable[Source], config: FetchConfig) -> list[Source]:
     """Ask the stores what they announce about files whose hash is not known.
 
     A store that does not answer now is no error: fetching the file will tell.
+
+    Raises:
+        ConfigError: no such kind of store is known, or its package is not installed.
     """
+    sources = list(sources)
+    urls = [s.remote.address for s in sources if s.remote is not None and s.remote.client == "url"]
+    for url in {url.partition("://")[0]: url for url in urls}.values():
+        filesystem(url, config)
 
     def asked(source: Source) -> Source:
         if source.remote is None or source.remote.client != "url" or source.stamp:

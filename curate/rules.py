@@ -34,7 +34,7 @@ def too_long(facts: Facts, config: CurateConfig) -> Decision | None:
         return None
     return Decision(
         "too_long", facts.duration_s, limit, "s",
-        f"the clip lasts {facts.duration_s:g} s, at most {limit:g} s are looked at",
+        f"the clip lasts {facts.duration_s:,.0f} s, at most {limit:,.0f} s are looked at",
     )  # fmt: skip
 
 

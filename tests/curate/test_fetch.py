@@ -9,6 +9,7 @@ import pytest
 
 from curate import ledger
 from curate.asset import done_file, process
+from curate.catalogue import gather
 from curate.clip import Job
 from curate.config import BuildConfig, FetchConfig
 from curate.fetch import cache_folder, fetched
@@ -177,6 +178,22 @@ def test_a_store_announces_etag_and_size(hub: Hub, config: FetchConfig) -> None:
     assert stamps == ["bytes:5", "etag:abc", "", f"sha256:{'a' * 64}"]
 
 
+@pytest.mark.parametrize("end", ["", "models/", "*.glb", "models/**/*.glb"])
+def test_a_server_that_is_not_there_is_not_an_empty_folder(config: FetchConfig, end: str) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be listed: ClientConnectorError"):
+        find_urls(f"http://127.0.0.1:9/{end}", config)
+
+
+def test_a_store_of_an_unknown_kind_is_named_before_anything_is_fetched(
+    tmp_path: Path, config: FetchConfig
+) -> None:
+    with pytest.raises(ConfigError, match="Protocol not known: ftpx"):
+        find_urls("ftpx://host/bee.glb", config)
+    (tmp_path / "list.txt").write_text("ftpx://host/bee.glb\n")
+    with pytest.raises(ConfigError, match="Protocol not known: ftpx"):
+        gather([tmp_path / "list.txt"], config)
+
+
 def test_a_url_of_one_file_of_a_folder_and_a_glob(tmp_path: Path, config: FetchConfig) -> None:
     import fsspec
 
@@ -193,8 +210,11 @@ def test_a_url_of_one_file_of_a_folder_and_a_glob(tmp_path: Path, config: FetchC
         assert globbed.stamp == "bytes:13"
         with fetched(globbed, config) as here:
             assert here.file.read_bytes() == b"in/deep/b.fbx"
-        with pytest.raises(ConfigError, match=r"no file ends in \.glb"):
+        with pytest.raises(ConfigError, match="cannot be listed: FileNotFoundError"):
             find_urls("memory://models/nothing", config)
+        store.pipe("/models/texts/readme.txt", b"")
+        with pytest.raises(ConfigError, match=r"no file ends in \.glb"):
+            find_urls("memory://models/texts", config)
     finally:
         store.rm("/models", recursive=True)
     with pytest.raises(ConfigError, match="nosuch"):

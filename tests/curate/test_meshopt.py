@@ -23,11 +23,15 @@ from curate.inspect import InspectLimits, inspect_file
 from curate.sources import find_sources
 from render.runner import BlenderProcess
 from render.session import BlenderSession
+from tests.curate.agreement import compare
 from tests.curate.gltf_builder import Tiny, refused, tiny
 from tests.curate.gltf_zoo import ZOO
 from tests.curate.meshopt_files import NAME, compress
 
-_BEASTS = ("skin", "morphs_on_a_skin", "instances", "shapes_of_primitives", "quantised", "splines")
+_BEASTS = (
+    "skin", "morphs_on_a_skin", "instances", "shapes_of_primitives", "quantised", "splines",
+    "quantised_skin",
+)  # fmt: skip
 
 
 def beast(name: str) -> Tiny:
@@ -150,6 +154,15 @@ def session(tmp_path: Path) -> Iterator[BlenderSession]:
     config = BuildConfig()
     with BlenderProcess(config.limits.worker, [tmp_path]) as blender:
         yield BlenderSession(blender, config.limits)
+
+
+@pytest.mark.blender
+@pytest.mark.parametrize("name", ["quantised_skin", "morphs_on_a_skin"])
+def test_what_blender_is_given_moves_alike(
+    tmp_path: Path, session: BlenderSession, name: str
+) -> None:
+    found = compare(compress(beast(name)).glb(tmp_path / "packed.glb"), session)
+    assert max(clip.error for clip in found) < 1e-3
 
 
 @pytest.mark.blender
