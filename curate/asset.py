@@ -102,7 +102,7 @@ def _process(job: Job, session: BlenderSession, stage: Stage) -> HandOver | Docu
         spent = asset.spent if fetch_s is None else {"fetch_s": fetch_s} | asset.spent
         if asset.handed is not None:
             return replace(asset.handed, spent=spent)
-        rows[0] |= spent  # of this worker, and of one that curated
+        rows[0] |= {"fetch_s": None} | spent  # of this worker, and of one that curated
         rows[0] |= {n: s + (rows[0].get(n) or 0.0) for n, s in job.handed.spent.items()}
         return _complete(job, base, rows)
 
