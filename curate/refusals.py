@@ -38,7 +38,7 @@ def nothing_to_do(
     """Reject a whole asset that has no animation or nothing to see."""
     if clips is not None and not clips:
         if opened is not None and opened.camera_actions:
-            found = f"{opened.camera_actions} actions change cameras or lights, and nothing else"
+            found = f"nothing but cameras or lights changes (actions: {opened.camera_actions})"
             return Decision("camera_light_only", 0, 1, "clips", found)
         return Decision("no_clips", 0, 1, "clips", "the file holds no animation")
     if vertices == 0:

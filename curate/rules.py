@@ -217,7 +217,7 @@ def camera_light_only(facts: Facts, config: CurateConfig) -> Decision | None:
         return None
     return Decision(
         "camera_light_only", 0, 1, "tracks",
-        f"{facts.camera_tracks} tracks move cameras or lights, none moves anything visible",
+        f"tracks that move cameras or lights: {facts.camera_tracks}, anything visible: 0",
     )  # fmt: skip
 
 

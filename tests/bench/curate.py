@@ -24,6 +24,7 @@ import psutil
 
 from curate.config import GeometryConfig
 from curate.glance import glance
+from curate.gltf_plain import importable
 from curate.gltf_pose import GltfScene
 from curate.inspect import inspect_file
 from curate.motion import measure, own_size
@@ -135,7 +136,8 @@ def _compare(path: Path, session: BlenderSession) -> _Tally:
         return _Tally()
     tally.vertices = scene.vertices
     started = _blender_cpu_s(session)
-    session.open(path, inspection.format, [clip.duration_s for clip in clips])
+    file = importable(path, inspection, session.process.scratch)
+    session.open(*file, [clip.duration_s for clip in clips])
     tally.blender_s = _blender_cpu_s(session) - started
     points_max = _GEOMETRY.probe_points_max
     whole = GltfScene(inspection.parts)  # a scene prepares its vertices for one number of them

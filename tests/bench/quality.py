@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.gltf_parts import HandOver
+from curate.gltf_plain import importable
 from curate.gltf_pose import GltfScene
 from curate.inspect import inspect_file
 from curate.quality import Still, survey
@@ -64,7 +65,8 @@ def _scores(
         scene = GltfScene(inspection.parts)
     except (AssetError, HandOver):
         return None
-    session.open(path, inspection.format, [clip.duration_s for clip in inspection.clips or ()])
+    file = importable(path, inspection, session.process.scratch)
+    session.open(*file, [clip.duration_s for clip in inspection.clips or ()])
     read = session.still()
     theirs = Still(read.points, read.triangles.astype(np.int64), read.opacity)
     return _scored(scene.still()), _scored(theirs)
