@@ -84,7 +84,13 @@ def worm(path: Path) -> Path:
         times, turned = made.accessor(_FRAMES), made.accessor(turns)
         moved = made.accessor(np.stack([_FRAMES, 0 * angles, angles], axis=1))
         samplers = [{"input": times, "output": turned}, {"input": times, "output": moved}]
-        channels = [{"sampler": 0, "target": {"node": n, "path": "rotation"}} for n in nodes]
+        # every clip keys every bone: exporters leave the others where another clip has put them
+        rests = np.tile([0.0, 0, 0, 1], (len(_FRAMES), 1))
+        samplers.append({"input": times, "output": made.accessor(rests)})
+        channels = [
+            {"sampler": 0 if n in nodes else 2, "target": {"node": n, "path": "rotation"}}
+            for n in range(4)
+        ]
         if nodes == (0,):
             channels.append({"sampler": 1, "target": {"node": 0, "path": "translation"}})
         made.doc.setdefault("animations", []).append(
