@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -20,13 +19,11 @@ from rich.progress import (
 
 from shards.errors import Orbit4dError
 from train.presets import preset
-from train.report import StepReport
+from train.report import ProgressLines, StepReport
 from train.run import Plan, plan_fit
 
 if TYPE_CHECKING:
     from train.loop import FitResult
-
-_LINE_EVERY_S = 15.0
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="rich", help="Train on shards and sample from a model."
@@ -134,25 +131,13 @@ def _fit(plan: Plan, data: Path, out: Path) -> None:
         )
         from train.loop import fit  # torch loads here, behind the line that says what will happen
 
-        mean, began = 0.0, time.monotonic()
-        last = [began]  # when a line was printed, where no bar can be drawn
+        lines = ProgressLines(plan.steps_done, plan.config.steps)
 
         def show(report: StepReport) -> None:
-            nonlocal mean
-            if not report.skipped:
-                mean = 0.95 * mean + 0.05 * report.loss if mean else report.loss
-            progress.update(task, completed=report.step, loss=mean)
-            if console.quiet or console.is_terminal:
-                return
-            if time.monotonic() - last[0] > _LINE_EVERY_S:
-                last[0] = time.monotonic()
-                per_step_s = (last[0] - began) / (report.step - plan.steps_done)
-                left_s = per_step_s * (plan.config.steps - report.step)
-                typer.echo(
-                    f"train {report.step}/{plan.config.steps} loss {mean:.4f}, "
-                    f"{last[0] - began:.0f} s, ETA {left_s:.0f} s",
-                    err=True,
-                )
+            line = lines.take(report)
+            progress.update(task, completed=report.step, loss=lines.loss)
+            if line and is_first_rank() and not console.is_terminal:
+                typer.echo(line, err=True)
 
         result = fit(plan, data, out, show)
     if is_first_rank():

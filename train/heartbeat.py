@@ -17,7 +17,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from train.ranks import Ranks, TrainingError, host_name
+from train.ranks import RankLost, Ranks, host_name
 
 _BEAT_S = 1.0
 _SILENT_BEATS = 4  # missed in a row
@@ -71,13 +71,13 @@ class Heartbeat:
         """Say what this rank does from now on."""
         self._doing, self._since = doing, time.monotonic()
 
-    def explain(self, error: RuntimeError) -> TrainingError:
+    def explain(self, error: RuntimeError) -> RankLost:
         """Name the ranks over which a collective failed; takes a few seconds."""
         deadline = time.monotonic() + (_SILENT_BEATS + 2) * self._every_s
         while time.monotonic() < deadline and not self._store_lost and not self._gone():
             time.sleep(self._every_s / 4)
         line = str(error).strip().splitlines()[0]
-        return TrainingError(f"{self._blame()} ({line}). {_NEXT}")
+        return RankLost(f"{self._blame()} ({line}). {_NEXT}")
 
     def _run(self) -> None:
         while not self._end.wait(self._every_s):

@@ -2,6 +2,7 @@
 
 import resource
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -136,8 +137,15 @@ def _open_wandb(config: TrainConfig, folder: Path) -> Any:
             f"log.wandb is {config.log.wandb!r}, but the package is not here: pip install wandb, "
             "or leave log.wandb out"
         ) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = folder / "wandb.id"
+    if not identity.exists():
+        identity.write_text(uuid.uuid4().hex[:16])
     return wandb.init(
         project=config.log.wandb,
+        id=identity.read_text(),
+        resume="allow",  # calls that go on are one run there too
+        name=folder.parent.name,
         dir=str(folder),
         config=config.model_dump(mode="json"),
         sync_tensorboard=True,

@@ -21,7 +21,7 @@ from train.faults import BrokenSamples
 from train.flops import clip_flops
 from train.heartbeat import READING, Heartbeat
 from train.log import TrainLog
-from train.ranks import Ranks, open_ranks
+from train.ranks import Ranks, TrainingError, open_ranks
 from train.report import StepReport
 from train.run import FitFolder, Plan, write_document
 from train.saver import Saver, restore
@@ -123,6 +123,17 @@ class _Run:
         self.logs = folder.logs
 
     def go(self, on_step: Callable[[StepReport], None] | None, hooks: Sequence[Hook]) -> FitResult:
+        """Train; where all ranks stop over the same, the checkpoint being written is finished."""
+        try:
+            return self._steps(on_step, hooks)
+        except TrainingError as error:
+            if error.everywhere:
+                self.saver.close()
+            raise
+
+    def _steps(
+        self, on_step: Callable[[StepReport], None] | None, hooks: Sequence[Hook]
+    ) -> FitResult:
         trainer, config = self.trainer, self.config
         reports: list[StepReport] = []
         stream = iter(self.batches)

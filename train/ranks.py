@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -33,6 +33,10 @@ class TrainingError(Orbit4dError):
         self.everywhere = everywhere
 
 
+class RankLost(TrainingError):
+    """Another rank is gone: nothing is wrong with this one, and with new ranks it may go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
     """This process among ``world``; ``group`` is for CPU tensors and objects, none when alone."""
@@ -41,6 +45,11 @@ class Ranks:
     rank: int = 0
     world: int = 1
     group: Any = None
+    timeout_s: float = 600.0
+
+    def new_group(self) -> Any:
+        """Open another group for CPU tensors and objects; all ranks call it."""
+        return dist.new_group(backend="gloo", timeout=timedelta(seconds=self.timeout_s))
 
     @property
     def first(self) -> bool:
@@ -112,8 +121,8 @@ def open_ranks(config: TrainConfig) -> Iterator[Ranks]:
     if ours:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timeout)
-    group = dist.new_group(backend="gloo", timeout=timeout)
-    yield Ranks(device, rank, world, group)
+    ranks = Ranks(device, rank, world, timeout_s=config.parallel.timeout_s)
+    yield replace(ranks, group=ranks.new_group())
     if ours:  # not after an error: the others may be gone
         dist.destroy_process_group()
 

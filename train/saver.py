@@ -6,6 +6,7 @@ import shutil
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -54,8 +55,8 @@ class Saver:
     def __init__(self, folder: Path, config: CheckpointConfig, ranks: Ranks) -> None:
         self.folder, self.config = folder, config
         # a group of its own: training uses the other one at the same time
-        own = torch.distributed.new_group(backend="gloo") if ranks.world > 1 else None
-        self.ranks = Ranks(ranks.device, ranks.rank, ranks.world, own)
+        own = ranks.new_group() if ranks.world > 1 else None
+        self.ranks = replace(ranks, group=own)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -76,7 +77,9 @@ class Saver:
             self._write(weights, tensors, progress)
             return
         self._thread = threading.Thread(
-            target=self._guarded, args=(lambda: self._write(weights, tensors, progress),)
+            target=self._guarded,
+            args=(lambda: self._write(weights, tensors, progress),),
+            daemon=True,  # nobody waits at exit for ranks that are gone
         )
         self._thread.start()
 
@@ -140,7 +143,7 @@ class Saver:
         problem = ""
         try:
             work()
-        except Exception as error:
+        except (Exception, CheckpointException) as error:  # which is no Exception
             problem = f"{_reason(error)} (rank {self.ranks.rank} on {host_name()})"
         problems = [found for found in self.ranks.objects(problem) if found]
         if not problems:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -57,6 +58,42 @@ def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     with TrainLog(tmp_path, 0, CONFIG, Ranks(CPU.device, rank=1)) as log:
         log.scalars({"a": 1.0}, 1)
     assert not list(tmp_path.iterdir())
+
+
+class FakeWandb(ModuleType):
+    """Takes what wandb.init is given; the real one was tried offline, and is no dependency."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.runs: list[dict[str, Any]] = []
+        self.ends: list[int] = []
+
+    def init(self, **given: Any) -> "FakeWandb":
+        self.runs.append(given)
+        return self
+
+    def finish(self, exit_code: int) -> None:
+        self.ends.append(exit_code)
+
+
+def test_calls_that_go_on_are_one_run_at_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    config = CONFIG.model_copy(update={"log": LogConfig(wandb="orbits")})
+    with TrainLog(tmp_path / "fit" / "logs", 0, config, CPU):
+        pass
+    with (
+        pytest.raises(KeyboardInterrupt),
+        TrainLog(tmp_path / "fit" / "logs", 3, config, CPU),
+    ):
+        raise KeyboardInterrupt
+    first, second = fake.runs
+    assert (first["project"], first["name"], first["resume"]) == ("orbits", "fit", "allow")
+    assert first["sync_tensorboard"]
+    assert first["id"] == second["id"]
+    assert fake.ends == [0, 1]
 
 
 def test_a_missing_wandb_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,23 @@
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from tests.train.small import CONFIG, random_batch
 from train.config import FaultConfig, LossConfig, OptimConfig, ParallelConfig, TrainConfig
 from train.draws import draw
 from train.loop import FitResult, fit
 from train.ranks import TrainingError
-from train.report import StepReport
+from train.report import ProgressLines, StepReport
 from train.run import FitFolder, plan_fit
 from train.trainer import Trainer, learning_rate
 
 CPU = torch.device("cpu")
+LOSSES = ((11, 2.0), (12, 1.0))
 ON_TINY = CONFIG.model_copy(
     update={"data": CONFIG.data.model_copy(update={"size": 16, "static_share": 0.5})}
 )
@@ -149,6 +152,29 @@ def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
         assert report.loss == pytest.approx(made[0][0].loss, rel=1e-5)
         torch.testing.assert_close(gradient, made[0][1], rtol=1e-3, atol=1e-6)
         assert [step for step, _ in report.by_clip] == [step for step, _ in made[0][0].by_clip]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_stages_learn_the_same() -> None:
+    losses: dict[bool, list[float]] = {}
+    for on in (False, True):
+        settings = {"parallel": ParallelConfig(compile=on)}
+        trainer = Trainer(CONFIG.model_copy(update=settings), CPU)
+        losses[on] = [trainer.step(random_batch(seed=step)).loss for step in range(3)]
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+    assert counters["stats"]["unique_graphs"] >= 5  # a stage each
+
+
+def test_lines_of_progress_smooth_the_loss_and_tell_what_is_left() -> None:
+    lines = ProgressLines(done=10, steps=100, every_s=0)
+    told = [lines.take(StepReport(step, loss, loss, 0.0, 1.0, 1e-3)) for step, loss in LOSSES]
+    assert lines.loss == pytest.approx(0.95 * 2.0 + 0.05 * 1.0)
+    assert re.fullmatch(r"train 12/100 loss 1.9500, \d+ s, ETA \d+ s", told[-1])
+    skipped = StepReport(13, math.nan, math.nan, 0.0, 1.0, 1e-3, skipped=True)
+    assert "loss 1.9500" in lines.take(skipped)
+    assert not ProgressLines(0, 10).take(skipped)  # not yet
 
 
 def gradient_of(trainer: Trainer) -> torch.Tensor:

@@ -1,22 +1,23 @@
 """Training on several ranks: real processes, gloo between them."""
 
 import json
-import multiprocessing
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from shards.errors import ConfigError
-from tests.train.fit_job import EXIT, rank
+from tests.train import full_disk
+from tests.train.fit_job import EXIT
+from tests.train.jobs import run, start, steps, until
 from tests.train.small import CONFIG
 from train.checkpoint import load_checkpoint
 from train.config import ParallelConfig
@@ -25,70 +26,6 @@ from train.run import FitFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 FSDP, DDP = "parallel.strategy=fsdp", "parallel.strategy=ddp"
-
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.train.fit_job"])  # importing takes longer than the runs
-
-
-@dataclass
-class Job:
-    """The processes of one call, one per rank."""
-
-    ranks: list[ForkServerProcess]
-    out: Path
-
-    def wait(self, timeout_s: float = 300) -> list[int | None]:
-        for process in self.ranks:
-            process.join(timeout_s)
-        return [process.exitcode for process in self.ranks]
-
-    def errors(self) -> list[str]:
-        return [told_by(self.out, rank).read_text() for rank in range(len(self.ranks))]
-
-    def kill(self) -> None:
-        for process in self.ranks:
-            process.kill()
-        self.wait()
-
-
-def told_by(out: Path, rank: int) -> Path:
-    return out.with_name(f"{out.name}.rank{rank}")
-
-
-def start(data: Path, out: Path, world: int, *sets: str, fault: str = "") -> Job:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    out.mkdir(exist_ok=True)
-    job = Job([], out)
-    for number in range(world):
-        own = {"RANK": str(number), "LOCAL_RANK": str(number), "FAULT": fault}
-        words = [str(data), str(out), *sets]
-        told = str(told_by(out, number))
-        job.ranks.append(FORKS.Process(target=rank, args=(words, {**shared, **own}, told)))
-        job.ranks[-1].start()
-    return job
-
-
-def run(data: Path, out: Path, world: int, *sets: str, fault: str = "", status: int = 0) -> Path:
-    job = start(data, out, world, *sets, fault=fault)
-    assert job.wait() == [status] * world, job.errors()
-    return out
-
-
-def steps(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "steps.jsonl").read_text().splitlines()]
-
-
-def until(job: Job, lines: int, timeout_s: float = 300) -> None:
-    """Wait for rank 0 to have done some steps."""
-    end = time.monotonic() + timeout_s
-    while not (job.out / "steps.jsonl").exists() or len(steps(job.out)) < lines:
-        assert time.monotonic() < end, job.errors()
-        assert all(process.is_alive() for process in job.ranks), job.errors()
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +142,56 @@ def test_torchrun_starts_the_command(tiny_run: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("starting: 3 steps of 4 clips") == 1
     assert done.stdout.count("done: step 3 of 3") == 1
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_room_lets_it_go_on(
+    alone: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare here")
+    (tmp_path / "disk").mkdir()
+    words = ["unshare", "-rm", sys.executable, "-m", "tests.train.full_disk"]
+    done = subprocess.run(
+        [*words, str(tiny_run), str(tmp_path / "disk"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=Path(__file__).parents[2],
+    )
+    if done.returncode == full_disk.NO_MOUNT or done.stderr.startswith("unshare"):
+        pytest.skip("no file systems may be mounted here")
+    assert done.stdout.splitlines() == [f"[[{EXIT}, {EXIT}], [1, 1], [0, 0]]"], done.stderr
+    sentence = r"error: \S*/checkpoints: the checkpoint of step 2 could not be written: the disk is"
+    sentence += r" full \(rank \d on \S+\)\. The last whole one is of step 1, which stands"
+    for rank in range(2):
+        told = (tmp_path / f"fit.rank{rank}").read_text()
+        assert re.search(sentence, told), told
+    assert [line["step"] for line in steps(tmp_path)] == [1, 2, 2, 2, 3, 4, 5, 6]
+    first, second, third = steps(tmp_path)[1:4]
+    assert first == second == third
+    same_samples = [line["keys"] for line in steps(alone)[1:]]
+    assert [line["keys"] for line in steps(tmp_path)[3:]] == same_samples
+
+
+def test_held_out_clips_are_sampled_by_all_ranks_and_training_does_not_notice(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    found: dict[str, dict[str, float]] = {}
+    for name, world, every, strategy in (
+        ("alone", 1, 3, DDP), ("ddp", 2, 3, DDP), ("fsdp", 2, 3, FSDP), ("quiet", 2, 0, FSDP)
+    ):  # fmt: skip
+        sets = (strategy, f"evaluate.every_steps={every}", "sample.steps=2", "evaluate.clips=2")
+        out = run(tiny_run, tmp_path / name, world, *sets)
+        log = EventAccumulator(str(FitFolder(out).logs)).Reload()
+        tags = [tag for tag in log.Tags()["scalars"] if tag.startswith("held_out/")]
+        found[name] = {tag: log.Scalars(tag)[-1].value for tag in tags}
+        assert all([event.step for event in log.Scalars(tag)] == [3, 6] for tag in tags)
+    assert found["quiet"] == {}
+    assert len(found["alone"]) == 6
+    for name in ("ddp", "fsdp"):
+        assert found[name] == pytest.approx(found["alone"], rel=1e-3)
+    losses = [[line["loss"] for line in steps(tmp_path / name)] for name in ("fsdp", "quiet")]
+    assert losses[0] == losses[1]
 
 
 def test_a_batch_that_cannot_be_spread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,12 +21,16 @@ def zeroed(module: ModuleT) -> ModuleT:
 
 
 def channels_last(module: ModuleT) -> ModuleT:
-    """Lay out the weights of convolutions as channels-last images want them; return the module."""
+    """Lay out the weights of convolutions as channels-last images want them; return the module.
+
+    Three-dimensional ones are those over time alone, (o, i, t, 1, 1).
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             part.weight.data = part.weight.contiguous(memory_format=torch.channels_last)
         elif isinstance(part, nn.Conv3d):
-            part.weight.data = part.weight.contiguous(memory_format=torch.channels_last_3d)
+            flat = part.weight.squeeze(-1).contiguous(memory_format=torch.channels_last)
+            part.weight.data = flat.unsqueeze(-1)  # strides of its gradient, which DDP compares
     return module
 
 

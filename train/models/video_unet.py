@@ -174,7 +174,7 @@ class VideoUNet(nn.Module):
             scale, shift = self.static_skip(embedding).float().unflatten(0, (b, t)).chunk(2, dim=-1)
             still = given.static * scale[..., None, None] + shift[..., None, None]
             x = x + still * given.kept("static")[:, None, None, None, None]
-        return x
+        return x.clone()  # views would lose the hooks of sharded models
 
     def _folded(self, clips: Float[Tensor, "b t c h w"]) -> Float[Tensor, "f d i j"]:
         x = functional.pixel_unshuffle(clips.flatten(0, 1), self.config.patch)
