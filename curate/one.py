@@ -20,6 +20,8 @@ from render.lights import light_file
 from shards.errors import ConfigError
 from shards.store import Missing, open_store
 
+_MARK = Path("logs", "render_one")  # in folders that this module made
+
 
 @dataclass(frozen=True, slots=True)
 class One:
@@ -59,14 +61,20 @@ def render_one(one: One, out: Path, config: BuildConfig) -> tuple[dict[str, Any]
         The ledger row, and the contact sheet where the clip was kept.
 
     Raises:
-        ConfigError: there is no such asset.
+        ConfigError: there is no such asset, or the folder is the RUN of a build.
         RunError: the folder cannot be used.
     """
+    if (out / "run.json").exists() and not (out / _MARK).exists():
+        raise ConfigError(
+            f"{out}: is the RUN of a build, whose settings, rows and samples this would replace; "
+            "give a folder of its own as --out"
+        )
     source = _find(one, config)
     roots = [source.root] if source.remote is None else []
     if (environment := light_file(config.render.lights)) is not None:
         roots.append(environment)
     with contextlib.closing(RunFolder(out, config, update=True, retry_failed=True)) as run:
+        (out / _MARK).touch()
         run.begin()
         collector = Collector(run, [source])
         run.discard(source.uid)
