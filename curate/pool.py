@@ -171,7 +171,7 @@ class Pool:
         actor = crew.starting.pop(reference)
         try:
             self.ray.get(reference)
-        except (self.ray.exceptions.RayActorError, self.ray.exceptions.RayTaskError) as error:
+        except self.ray.exceptions.RayError as error:
             self._check_own_node()
             crew.failed_starts += 1
             where, lines = self.words.of(actor, error)
@@ -192,16 +192,18 @@ class Pool:
         actor, job = crew.busy.pop(reference)
         try:
             done: HandOver | Document | None = self.ray.get(reference)
-        except self.ray.exceptions.RayActorError as error:
-            self._check_own_node()
-            crew.start()
-            where, lines = self.words.of(actor, error)
-            plain = replace(job, curate_only=False, handed=HandOver())
-            if (outcome := self.again.note(plain, f"{where}: {error}", lines)) is not None:
-                yield outcome
         except self.ray.exceptions.RayTaskError as error:
             crew.idle.append(actor)
             raise error.cause from error  # what it was in the worker, for the user to read
+        except self.ray.exceptions.RayError as error:
+            # It died, was ended by Ray (for its node's memory), or its answer or its node is gone.
+            self._check_own_node()
+            where, lines = self.words.of(actor, error)
+            self.ray.kill(actor)  # where it still works, two would be at one asset
+            crew.start()
+            plain = replace(job, curate_only=False, handed=HandOver())
+            if (outcome := self.again.note(plain, f"{where}: {error}", lines)) is not None:
+                yield outcome
         else:
             crew.idle.append(actor)
             if isinstance(done, HandOver):
