@@ -34,7 +34,7 @@ class TrainLog:
         if ranks.first:
             self._wandb = _open_wandb(config, folder)
             # Steps after the checkpoint that a killed run had logged are written again: hide them.
-            self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+            self._writer = SummaryWriter(str(folder), purge_step=done + 1)
         self._restart()
 
     def _restart(self) -> None:

@@ -150,6 +150,7 @@ class _Run:
                 log.step(reports[-1], waited_s, len(self.broken.found))
                 if on_step is not None:
                     on_step(reports[-1])
+                self.heartbeat.note(f"looks at step {trainer.done}")  # sampling takes its time
                 for hook in hooks:
                     hook(trainer, log)
                 last = self.ranks.agreed(self._is_last())

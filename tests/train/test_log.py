@@ -54,6 +54,17 @@ def test_means_are_over_the_steps_between_entries_without_those_skipped(tmp_path
     assert "speed/mfu" not in told  # a CPU has no peak that is known
 
 
+@pytest.mark.parametrize("done", [0, 2])
+def test_steps_that_a_killed_run_had_logged_stand_once(tmp_path: Path, done: int) -> None:
+    for start in (0, done):
+        with TrainLog(tmp_path, start, CONFIG, CPU) as log:
+            for step in range(start + 1, 5):
+                log.scalars({"a": float(start)}, step)
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("a")
+    assert [event.step for event in events] == [1, 2, 3, 4]
+    assert [event.value for event in events][done:] == [done] * (4 - done)
+
+
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     with TrainLog(tmp_path, 0, CONFIG, Ranks(CPU.device, rank=1)) as log:
         log.scalars({"a": 1.0}, 1)
