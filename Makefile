@@ -27,7 +27,7 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
 endef
 
-.PHONY: setup node demo test lint conformance chaos clean
+.PHONY: setup node demo test test-long lint conformance chaos clean
 
 setup: $(STAMP)
 
