@@ -101,9 +101,9 @@ class RunFolder:
         self._records.read_samples(self.writer.keys)
         self._survivors: list[StagedSample] = []
         for file in sorted(self.withdrawn().glob("*.tar")):
-            sample = StagedSample(file.stem, file)
+            sample = self.writer.taken_back(file)
             if sample.key in self.writer.keys:  # the shard is still there, or there again
-                file.unlink()
+                self.drop([sample])
             else:
                 self._survivors.append(sample)
                 self._records.add_sample(uid_of(sample.key), sample.key, sample.fingerprint())
@@ -272,7 +272,14 @@ class RunFolder:
         path = self.path / "run.json"
         self.changes: list[str] = []  # settings and versions that differ from the last build's
         if path.exists():
-            self.changes = _changes(json.loads(path.read_bytes()), self._document())
+            try:
+                before = json.loads(path.read_bytes())
+            except ValueError as error:
+                raise RunError(
+                    f"{self.name}: run.json is damaged: {error}. Delete it and run the same "
+                    "command again: it is written anew"
+                ) from error
+            self.changes = _changes(before, self._document())
         if self.changes and not update:
             raise RunError(
                 f"{self.name}: was built with other settings:\n  "

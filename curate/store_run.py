@@ -25,7 +25,7 @@ from curate.sources import Source
 from curate.stage import DONE, Document
 from shards.errors import MachineError
 from shards.files import own_folder
-from shards.hold import Hold, part_name
+from shards.hold import Hold, numbered, part_name
 from shards.mirror import fetch, pull, stand_in
 from shards.objects import Objects, Outdated, Version
 from shards.store import Missing
@@ -200,8 +200,11 @@ class StoreRun(RunFolder):
             self._sweep()
             pull(self.objects, self.path, self.hold.commit)
             for name in self.objects.list("staging"):
-                _, uid, file = PurePosixPath(name).parts
-                self._staged.setdefault(uid, set()).add(file)
+                match PurePosixPath(name).parts:
+                    case (_, uid, file):
+                        self._staged.setdefault(uid, set()).add(file)
+                    case _:  # not ours
+                        continue
             survivors = self._staged.pop(self.withdrawn().name, set())
             self.withdrawn().mkdir(parents=True, exist_ok=True)
             places = [_place(self.withdrawn().name, file) for file in sorted(survivors)]
@@ -274,12 +277,12 @@ class StoreRun(RunFolder):
         self._garbage.clear()
 
     def _ledger(self) -> list[str]:
-        return sorted(self.objects.list("ledger"))
+        return sorted(numbered(self.objects.list("ledger")))
 
     def _sweep(self) -> None:
         """Remove what does not count: of builds that were killed while they uploaded it."""
         commit = self.hold.commit
-        shards = [*self.objects.list("shards"), *self.objects.list("index")]
+        shards = numbered([*self.objects.list("shards"), *self.objects.list("index")])
         gone = [name for name in shards if not commit.has_shard(_stem(name))]
         gone += [name for name in self._ledger() if not commit.has_part(_stem(name))]
         self.objects.delete(gone)

@@ -16,6 +16,7 @@ from shards.errors import ConfigError, Orbit4dError, RunError
 from shards.export import export_diffusion4d, export_huggingface
 from shards.lint import lint_run
 from shards.manage import compact_run, merge_runs, sides_of, split_run, standing
+from shards.objects import is_object_url
 from shards.read import SampleReader
 from shards.tombstones import add_tombstones, with_copies
 
@@ -196,9 +197,13 @@ def tombstone(
         return sum(uid in listed or key in listed for uid, key in hit)
 
     count = _or_fail(note)
+    if is_object_url(run):
+        rewrite = "a copy of RUN in a folder, and: orbit4d shards compact COPY"
+    else:
+        rewrite = f"orbit4d shards compact {run}"
     _console().print(
-        f"{count} samples are skipped by readers from now on; their bytes go with: orbit4d shards "
-        f"compact {run}\nPictures on a page that was written before go with: orbit4d report {run}",
+        f"{count} samples are skipped by readers from now on; their bytes go with: {rewrite}\n"
+        f"Pictures on a page that was written before go with: orbit4d report {run}",
         highlight=False,
     )
 

@@ -12,13 +12,14 @@ What the lost build was uploading may still appear. Its number is void, so it ne
 
 import json
 import os
+import re
 import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import structlog
@@ -29,6 +30,7 @@ from shards.objects import Objects, Outdated, Version
 from shards.store import Missing
 
 FILE = "commit.json"
+_NUMBERED = re.compile(r"(shard|part)-\d+")
 _LOOKS = 10  # while a build is watched for a sign of life
 _BEATS = 3  # signs of life in the time after which a build is taken for dead
 
@@ -48,6 +50,11 @@ def part_name(number: int) -> str:
 def number_of(name: str) -> int:
     """Return the number of a shard or of a ledger part."""
     return int(name.rpartition("-")[2])
+
+
+def numbered(objects: Iterable[str]) -> list[str]:
+    """Leave out objects that are no shard, index part or ledger part: what people put there."""
+    return [name for name in objects if _NUMBERED.fullmatch(PurePosixPath(name).stem)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +122,11 @@ def read_commit(objects: Objects) -> tuple[Commit, Version | None]:
 
 
 def _copied(objects: Objects) -> Commit:
-    numbers = [number_of(Path(name).stem) + 1 for name in objects.list("shards")]
-    parts = [number_of(Path(name).stem) + 1 for name in objects.list("ledger")]
-    return Commit(next_shard=max(numbers, default=0), next_part=max(parts, default=0))
+    def after(folder: str) -> int:
+        numbers = (number_of(PurePosixPath(name).stem) for name in numbered(objects.list(folder)))
+        return max(numbers, default=-1) + 1
+
+    return Commit(next_shard=after("shards"), next_part=after("ledger"))
 
 
 class TakenOver(MachineError):
@@ -143,10 +152,12 @@ class Hold:
         """
         self.objects = objects
         # A sign of life that takes long is none, and the end of a build waits for the last one.
-        patience_s = min(objects.config.patience_s, objects.config.lease_s / _BEATS)
-        self._hasty = Objects(
-            objects.url, objects.config.model_copy(update={"patience_s": patience_s})
-        )
+        config, beat_s = objects.config, objects.config.lease_s / _BEATS
+        hasty = {
+            "timeout_s": min(config.timeout_s, beat_s),
+            "patience_s": min(config.patience_s, beat_s),
+        }
+        self._hasty = Objects(objects.url, config.model_copy(update=hasty))
         self.commit, self._version = self._take(sleep)
         self.unsure = False  # an upload under the next number may be under way
         self._lock = threading.RLock()

@@ -93,9 +93,11 @@ def part_dir(run: Path) -> Path:
     return run / "index"
 
 
-def write_part(run: Path, shard: str, entries: list[IndexEntry]) -> None:
+def write_part(
+    run: Path, shard: str, entries: list[IndexEntry], about: Mapping[str, str] | None = None
+) -> None:
     """Write the index part of a shard; the shard counts once its tar has its final name too."""
-    write_atomic(part_dir(run) / f"{shard}.parquet", part_bytes(entries))
+    write_atomic(part_dir(run) / f"{shard}.parquet", part_bytes(entries, about))
 
 
 def part_bytes(entries: list[IndexEntry], about: Mapping[str, str] | None = None) -> bytes:
@@ -232,7 +234,7 @@ def merge(run: Path, next_number: int) -> None:
         for tar in tars(run):
             part = _part_of(run, tar)
             size, old = tar.stat().st_size, known.get(tar.stem)
-            # of shards that lie elsewhere only the size is here; their part has the digest
+            # parts of before have no digest; of shards that lie elsewhere only the size is here
             digest = about_part(part).get("sha256") or (
                 old["sha256"] if old and old["bytes"] == size else sha256_of(tar)
             )

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from shards import index
-from shards.errors import ConfigError
+from shards.errors import ConfigError, RunError
 from shards.files import own_folder
-from shards.hold import Commit, read_commit
+from shards.hold import Commit, numbered, read_commit
 from shards.index import IndexEntry
 from shards.objects import Objects, is_object_url
 from shards.store import Missing
@@ -45,12 +45,13 @@ def read_sample_bytes(run: Path, entry: IndexEntry) -> bytes:
 
 def pull(objects: Objects, folder: Path, commit: Commit) -> None:
     """Copy the small files of all that is committed, and make stand-ins for the shards."""
-    tars = {PurePosixPath(name).stem: size for name, size in objects.list("shards").items()}
+    sizes = objects.list("shards")
+    tars = {PurePosixPath(name).stem: sizes[name] for name in numbered(sizes)}
     parts = {PurePosixPath(name).stem for name in objects.list("index")}
     for name in ("shards", "index", "ledger"):
         (folder / name).mkdir(exist_ok=True)
     whole = [name for name in sorted(tars.keys() & parts) if commit.has_shard(name)]
-    ledgers = (PurePosixPath(name) for name in objects.list("ledger"))
+    ledgers = (PurePosixPath(name) for name in numbered(objects.list("ledger")))
     fetch(
         objects,
         folder,
@@ -93,12 +94,21 @@ def registered(folder: Path, objects: Objects) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mirrored(objects: Objects) -> Iterator[Path]:
-    """Give a temporary folder with what readers of ledger and index need of a RUN."""
+    """Give a temporary folder with what readers of ledger and index need of a RUN.
+
+    Raises:
+        RunError: there is no RUN.
+    """
     parent = own_folder("mirror")
     folder = parent / PurePosixPath(objects.url).name  # pages are headed by its name
     try:
         folder.mkdir()
-        pull(objects, folder, read_commit(objects)[0])
+        commit, version = read_commit(objects)
+        if version is None and commit == Commit():
+            raise RunError(
+                f"{objects.url}: holds no RUN; give what `orbit4d build --out` was given"
+            )
+        pull(objects, folder, commit)
         with registered(folder, objects):
             yield folder
     finally:

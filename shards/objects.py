@@ -180,9 +180,12 @@ class Objects:
             writer.close()  # not where ``make`` fails: that would publish a part of it
             return made
 
-        return self._patiently(name, "written", call)
+        return self._patiently(name, "written", call, is_long=True)
 
-    def _patiently(self, name: str, done: str, call: Callable[[Any], T]) -> T:
+    def _patiently(
+        self, name: str, done: str, call: Callable[[Any], T], *, is_long: bool = False
+    ) -> T:
+        """Try until it is done; patience with what takes long begins with its first failure."""
         until, pause_s, tries = time.monotonic() + self.config.patience_s, self.config.pause_s, 0
         base = _obstore().exceptions.BaseError
         while True:
@@ -194,6 +197,8 @@ class Objects:
                     raise
                 if (final := self._final(name, done, error)) is not None:
                     raise final from error
+                if is_long and tries == 1:
+                    until = time.monotonic() + self.config.patience_s
                 if time.monotonic() + pause_s > until:
                     raise MachineError(
                         f"{self.url}/{name}: could not be {done} in {tries} tries over "

@@ -1,6 +1,5 @@
 """Shards of a RUN in an object store: uploaded in parts, committed by one conditional write."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from shards.index import IndexEntry
 from shards.mirror import stand_in
 from shards.objects import Objects
 from shards.store import Missing
-from shards.write import ShardWriter, StagedSample, assemble
+from shards.write import Counted, ShardWriter, StagedSample, assemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Uploaded:
 
     entries: list[IndexEntry]
     bytes: int
-    sha256: str
+    about: dict[str, str]  # see ``Counted.about``
 
 
 Upload = Callable[[ShardJob], Uploaded]
@@ -47,25 +46,11 @@ def upload_shard(job: ShardJob) -> Uploaded:
     """
 
     def make(write: Callable[[bytes], object]) -> Uploaded:
-        sink = _Counted(write)
+        sink = Counted(write)
         entries = assemble(job.name, _each(job), sink)
-        return Uploaded(entries, sink.bytes, sink.digest.hexdigest())
+        return Uploaded(entries, sink.bytes, sink.about())
 
     return job.objects.upload(f"shards/{job.name}.tar", make)
-
-
-class _Counted:
-    """Passes bytes on, counted and hashed."""
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self.bytes = 0
-        self.digest = hashlib.sha256()
-
-    def write(self, data: bytes, /) -> None:
-        self._write(data)
-        self.bytes += len(data)
-        self.digest.update(data)
 
 
 def _each(job: ShardJob) -> Iterator[tuple[str, bytes]]:
@@ -96,8 +81,7 @@ class StoreShardWriter(ShardWriter):
         self.hold.check()
         self.hold.unsure = True
         done = self.upload(ShardJob(objects, name, tuple(samples)))
-        about = {"bytes": str(done.bytes), "sha256": done.sha256}
-        part = index.part_bytes(done.entries, about)
+        part = index.part_bytes(done.entries, done.about)
         objects.write(f"index/{name}.parquet", part)
         self.hold.change(lambda now: replace(now, next_shard=number_of(name) + 1))
         self.hold.unsure = False
@@ -105,12 +89,15 @@ class StoreShardWriter(ShardWriter):
         stand_in(index.shard_dir(self.run) / f"{name}.tar", done.bytes)
         return done.entries
 
-    def _stage_again(self, entry: IndexEntry, path: Path) -> StagedSample:
+    def taken_back(self, path: Path) -> StagedSample:
+        """Name a sample that ``withdraw`` staged again: in the store, as others upload shards."""
+        return StagedSample(path.stem, path, stored=path.relative_to(self.run).as_posix())
+
+    def _stage_again(self, entry: IndexEntry, path: Path) -> None:
         objects = self.hold.objects
         data = objects.read_range(f"shards/{entry.shard}.tar", entry.offset, entry.length)
         objects.write(path.relative_to(self.run).as_posix(), data)
         write_atomic(path, data)
-        return StagedSample(entry.key, path)
 
     def _remove(self, shard: str) -> None:
         self.hold.change(lambda now: replace(now, withdrawn=(*now.withdrawn, shard)))

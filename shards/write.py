@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,9 @@ class StagedSample:
 
     key: str
     path: Path
-    stored: str = ""  # name of the object that has the bytes; then ``path`` has but their number
+    stored: str = (
+        ""  # name of the object that has the bytes; then ``path`` may have but their number
+    )
 
     def size(self) -> int:
         """Count its bytes."""
@@ -85,14 +87,15 @@ class ShardWriter:
         temporary = temporary_for(target)
         try:
             with temporary.open("wb") as stream:
-                entries = assemble(name, ((s.key, s.path.read_bytes()) for s in samples), stream)
+                sink = Counted(stream.write)
+                entries = assemble(name, ((s.key, s.path.read_bytes()) for s in samples), sink)
                 stream.flush()
                 os.fsync(stream.fileno())
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        index.write_part(self.run, name, entries)
+        index.write_part(self.run, name, entries, sink.about())
         publish(temporary, target)
         return entries
 
@@ -108,22 +111,26 @@ class ShardWriter:
         tar = index.shard_dir(self.run) / f"{shard}.tar"
         if not tar.exists():
             index.recover(self.run)
-            paths = {key: into / f"{key}.tar" for key in sorted(keep)}
-            return [StagedSample(key, path) for key, path in paths.items() if path.exists()]
+            paths = (into / f"{key}.tar" for key in sorted(keep))
+            return [self.taken_back(path) for path in paths if path.exists()]
         index.merge(self.run, self._next_number)  # remembers the highest number in use
         for entry in index.read_entries(index.part_dir(self.run) / f"{shard}.parquet"):
             self.keys.pop(entry.key, None)
             if entry.key in keep:
-                staged.append(self._stage_again(entry, into / f"{entry.key}.tar"))
+                self._stage_again(entry, into / f"{entry.key}.tar")
+                staged.append(self.taken_back(into / f"{entry.key}.tar"))
         self._remove(shard)
         index.recover(self.run)
         return staged
 
-    def _stage_again(self, entry: index.IndexEntry, path: Path) -> StagedSample:
+    def taken_back(self, path: Path) -> StagedSample:
+        """Name a sample that ``withdraw`` staged again."""
+        return StagedSample(path.stem, path)
+
+    def _stage_again(self, entry: index.IndexEntry, path: Path) -> None:
         with (index.shard_dir(self.run) / f"{entry.shard}.tar").open("rb") as stream:
             stream.seek(entry.offset)
             write_atomic(path, stream.read(entry.length))
-        return StagedSample(entry.key, path)
 
     def _remove(self, shard: str) -> None:
         (index.shard_dir(self.run) / f"{shard}.tar").unlink()
@@ -139,6 +146,25 @@ class Sink(Protocol):
     def write(self, data: bytes, /) -> object:
         """Take some."""
         ...
+
+
+class Counted:
+    """Passes bytes on, counted and hashed."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self.bytes = 0
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> None:
+        """Pass some on."""
+        self._write(data)
+        self.bytes += len(data)
+        self._digest.update(data)
+
+    def about(self) -> dict[str, str]:
+        """Describe all of it, for an index part: nobody has to read a shard again for that."""
+        return {"sha256": self._digest.hexdigest()}
 
 
 def assemble(name: str, samples: Iterable[tuple[str, bytes]], sink: Sink) -> list[index.IndexEntry]:

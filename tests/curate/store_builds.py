@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from shards import index
 from shards.hold import read_commit
 from shards.mirror import mirrored
 from shards.objects import Objects, ObjectsConfig
+from shards.store_write import ShardJob, StoreShardWriter, Uploaded, upload_shard
 from tests.curate import staging
 
 QUICK = ObjectsConfig(timeout_s=5, patience_s=3, pause_s=0.01, lease_s=1.0)
@@ -43,6 +45,12 @@ def staging_of(job: Job) -> Iterator[Stage]:
         yield found
 
 
+def upload_away(job: ShardJob) -> Uploaded:
+    """Upload as another machine does: it has no mirror."""
+    nowhere = (replace(sample, path=Path("/nowhere") / sample.key) for sample in job.samples)
+    return upload_shard(replace(job, samples=tuple(nowhere)))
+
+
 def build(
     url: str,
     inputs: Path,
@@ -55,6 +63,9 @@ def build(
     sources = find_sources([inputs])
     with contextlib.closing(open_run(url, settings, keeps=not away, **options)) as run:
         run.begin()
+        if away:
+            assert isinstance(run.writer, StoreShardWriter)
+            run.writer.upload = upload_away
         collector = Collector(run, sources)
         missing = list(collector.take_over())
         for source in missing:

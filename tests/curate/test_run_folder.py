@@ -154,6 +154,14 @@ def test_another_version_is_refused_by_name(built: Path, inputs: Path) -> None:
         open_run(built)
 
 
+def test_a_damaged_run_json_is_named_and_may_be_deleted(built: Path, inputs: Path) -> None:
+    (built / "run.json").write_text('{"config": ')
+    with pytest.raises(RunError, match=r"run.json is damaged: .* Delete it"):
+        open_run(built)
+    (built / "run.json").unlink()
+    assert build(built, inputs) == []
+
+
 def test_settings_count_from_the_moment_that_work_begins(built: Path, inputs: Path) -> None:
     other = with_setting("seed=1")
     with opened(built, other, update=True):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from orbit4d import app
-from shards.errors import ConfigError
+from shards.errors import ConfigError, RunError
 from shards.objects import Objects
 from shards.read import MapStyle, StreamConfig
 from shards.store import StoreConfig
@@ -69,6 +69,17 @@ def test_a_run_is_built_checked_shown_asked_and_taken_down_from_in_the_store(
     assert MapStyle(Path(url), config).view(0).stand_in_for == key
     with pytest.raises(ConfigError, match="needs a copy of the RUN in a folder"):
         orbit4d("shards", "compact", url)
+
+
+def test_a_mistyped_url_is_no_empty_run(s3_bucket: Bucket) -> None:
+    url = f"{s3_bucket.url}/no/such/run"
+    for words in (["report"], ["shards", "check"]):
+        done = CliRunner().invoke(app, [*words, url])
+        assert done.exit_code == 1
+        assert f"{url}: holds no RUN" in " ".join(done.output.split())
+    with pytest.raises(RunError, match="no/such/run: holds no RUN"):
+        orbit4d("sql", url, "select 1")
+    assert Objects(url).list("") == {}
 
 
 def test_a_full_temporary_disk_ends_the_run_with_a_sentence_and_room_lets_it_go_on(

@@ -166,6 +166,20 @@ def test_an_upload_that_breaks_off_is_made_anew(
     assert objects.read("shards/x.tar") == 12 * data
 
 
+def test_patience_with_a_long_upload_begins_when_it_fails(proxy: Proxy, s3_bucket: Bucket) -> None:
+    impatient = QUICK.model_copy(update={"patience_s": 0.3})
+    objects = Objects(f"{s3_bucket.url}/run", impatient)
+    proxy.plan = first(5, "cut", "x.tar")
+
+    def make(write: Any) -> None:
+        time.sleep(0.5)
+        write(b"data")
+
+    objects.upload("shards/x.tar", make)
+    assert proxy.done["cut"] == 5
+    assert objects.read("shards/x.tar") == b"data"
+
+
 @pytest.mark.parametrize(
     ("fault", "of", "sentence"),
     [

@@ -144,11 +144,21 @@ def test_a_run_that_was_copied_into_a_store_goes_on_there(
 ) -> None:
     local = tmp_path / "run"
     staging.build(local, inputs)
+    for name in ("index.json", "index.parquet"):  # as if it had been cut short
+        (local / name).unlink()
     url = f"{s3_bucket.url}/run"
     s3_bucket.files.put(str(local), url, recursive=True)
     s3_bucket.files.rm(f"{url}/logs/lock")
+    strays = [f"{folder}/.DS_Store" for folder in ("shards", "index", "ledger", "staging")]
+    for name in strays:
+        s3_bucket.files.pipe(f"{url}/{name}", b"what some machine leaves in every folder")
     make_inputs(inputs, f="kept")
     assert build(url, inputs) == ["f.glb"]
+    assert Objects(url).list("").keys() >= set(strays)
+    copy = tmp_path / "copy"
+    s3_bucket.files.get(url, str(copy), recursive=True)
+    assert check_run(copy).all_faults() == []
+    Objects(url).delete(strays)
     again = tmp_path / "again"
     staging.build(again, inputs)
     assert outcome(url) == staging.outcome(again)

@@ -170,6 +170,15 @@ def test_an_upload_under_way_when_a_build_ends_never_counts(run: Objects) -> Non
     assert read_commit(run)[0].void == ("shard-000000", "part-000000")
 
 
+def test_a_store_that_hangs_does_not_keep_a_build_from_ending(proxy: Proxy, run: Objects) -> None:
+    patient = QUICK.model_copy(update={"timeout_s": 60.0, "patience_s": 60.0})
+    hold = Hold(Objects(run.url, patient), beat=False)
+    proxy.stall_s, proxy.plan = 4.0, lambda method, path: "stall" if method == "PUT" else ""
+    started = time.monotonic()
+    hold.release()
+    assert time.monotonic() - started < 2
+
+
 def test_signs_of_life_go_on_while_nothing_is_committed(run: Objects) -> None:
     hold = Hold(run)
     before = read_commit(run)[0].serial
