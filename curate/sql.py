@@ -140,8 +140,8 @@ def _index_files(run: Path) -> list[Path]:
 
 
 def _quoted(text: str) -> str:
-    for character in "[]*?":  # patterns to DuckDB
-        text = text.replace(character, f"[{character}]") if character in "[*?" else text
+    for character in "[*?":  # patterns to DuckDB
+        text = text.replace(character, f"[{character}]")
     return text_of(text)
 
 
