@@ -31,6 +31,7 @@ SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _PART_BYTES, _PARTS_AT_ONCE = 8 * 2**20, 4  # of an upload; what it takes in memory
 _PAUSE_MAX_S = 15.0
 _KEYS_LAST = timedelta(minutes=15)
+_ESCAPED = re.compile(r"[?#]|%[0-9A-Fa-f]{2}")
 _MAY_PASS = ("408", "409", "429")  # of the statuses that say that a request is wrong
 _NO_KEYS = "http://169.254.169.254/"  # where a machine in a cloud asks for the keys of its role
 _TRIES_INSIDE = 3  # of obstore for one request, before this module pauses
@@ -75,11 +76,16 @@ class Objects:
         """Name a place.
 
         Raises:
-            ConfigError: if it is no URL of an object store.
+            ConfigError: if it is no URL of an object store, or holds what URLs escape.
         """
         if not is_object_url(url):
             raise ConfigError(
                 f"{url}: expected a folder, or a URL that begins with {', '.join(SCHEMES)} (://)"
+            )
+        if _ESCAPED.search(url):
+            raise ConfigError(
+                f"{url}: expected the names of objects as they are, without ?, # and escapes such "
+                "as %20: what writes and what reads would not take them alike"
             )
         self.url = url.rstrip("/")
         self.config = config or ObjectsConfig()

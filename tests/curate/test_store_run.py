@@ -38,7 +38,7 @@ def calm(inputs: Path, tmp_path: Path) -> Any:
 def test_a_store_holds_what_a_folder_would(
     s3_bucket: Bucket, inputs: Path, calm: Any, away: bool
 ) -> None:
-    url = f"{s3_bucket.url}/deep/run"
+    url = f"{s3_bucket.url}/deep/rün 50%"
     assert len(build(url, inputs, away=away)) == 5
     assert outcome(url) == calm
     assert build(url, inputs, away=away) == []

@@ -12,7 +12,8 @@ import pytest
 
 from shards import tombstones
 from shards.batches import SharedBatches
-from shards.errors import ShardError
+from shards.errors import ConfigError, ShardError
+from shards.objects import Objects
 from shards.read import MapStyle, SampleReader, ShardStream, StreamConfig
 from shards.store import SampleCache, StoreConfig
 from shards.tombstones import add_tombstones
@@ -224,3 +225,10 @@ def test_s3_gives_the_same_samples(tiny_run: Path, tmp_path: Path, s3_bucket: Bu
     bare = config.model_copy(update={"store": store.model_copy(update={"cache": None})})
     with pytest.raises(ShardError, match=r"shard-000002\.tar: is in the index but missing"):
         MapStyle(url, bare).view(11)
+
+
+@pytest.mark.parametrize("name", ["run?1", "run#1", "my%20run"])
+def test_what_a_url_would_escape_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"s3://bucket/{name}: expected the names")):
+        Objects(f"s3://bucket/{name}")
+    assert Objects("s3://bucket/my rün 50%").url == "s3://bucket/my rün 50%"
