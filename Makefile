@@ -27,6 +27,9 @@ define install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
 endef
 
+# processes that share the tests, file by file; each may start Blender, Ray or a browser
+JOBS ?= 2
+
 .PHONY: setup node demo test test-long lint conformance chaos clean
 
 setup: $(STAMP)
@@ -45,7 +48,7 @@ demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DEMO)
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not (gpu or long)" --durations=10
+	$(BIN)/python -m pytest -m "not (gpu or long)" --numprocesses $(JOBS) --dist loadfile --durations=10
 
 test-long: setup
 	$(BIN)/python -m pytest -m "long" --timeout 900
