@@ -19,7 +19,7 @@ def test_a_glance_says_what_an_inspection_proves(name: str, tmp_path: Path) -> N
     seen, proved = glance(path), inspect_file(path)
     assert seen.clips == len(proved.clips or ())
     assert seen.meshes > 0
-    assert seen.morphs == ("morph" in name or name == "pointers")
+    assert seen.morphs == ("morph" in name or name in ("pointers", "quantised_skin"))
     assert bool(seen.skins) == (
         proved.parts is not None and bool(proved.parts.doc.json.get("skins"))
     )
