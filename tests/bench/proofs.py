@@ -35,7 +35,7 @@ class Measured:
 def overfit_psnr_db(given: argparse.Namespace) -> Measured:
     """Train on 8 clips and sample them from their first image, cameras and m."""
     work = Work.open(given)
-    data = work.run("eight", assets=4, clips=2, seed=1)
+    data = work.run("eight", 4, 2, 1, "curate.motion.min=0.002")  # all are kept
     fit = work.overfit(data)
     clips = HeldOut.trained_on(fit, data)
     truth = clips.batch.orbit

@@ -76,12 +76,13 @@ class Work:
             real_steps=given.real_steps,
         )
 
-    def run(self, name: str, assets: int, clips: int, seed: int) -> Path:
+    def run(self, name: str, assets: int, clips: int, seed: int, *sets: str) -> Path:
         """Write toys and build them."""
         out = self.root / name
         if not (out / "index.parquet").exists():
             write_toys(self.root / f"{name}-assets", assets, clips, seed)
-            build([self.root / f"{name}-assets"], out, BuildConfig.build({}, RENDER), Options())
+            config = BuildConfig.build({}, (*RENDER, *sets))
+            build([self.root / f"{name}-assets"], out, config, Options())
         return out
 
     def real(self, assets: Path) -> Path:
