@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("truth"), help="takes toys and models")
     parser.add_argument("--budget-s", type=float, default=3600.0, help="for training")
     parser.add_argument("--base-steps", type=int, default=300, help="of the base model")
-    parser.add_argument("--steps", type=int, default=350, help="of the 4D models")
+    parser.add_argument("--steps", type=int, default=300, help="of the 4D models")
     parser.add_argument("--overfit-steps", type=int, default=800)
     parser.add_argument("--real-steps", type=int, default=150, help="on real assets, after toys")
     parser.add_argument("--models", type=int, default=1, help="trained with seeds 0, 1, ...")
