@@ -252,7 +252,7 @@ class Hold:
             return mine, version
 
     def _watch(self, found: Commit, sleep: Callable[[float], object]) -> None:
-        """Wait for a sign of life, as long as the other build asks for.
+        """Wait for a sign of life, as long as the other build asks for, or until it is seen to end.
 
         Raises:
             RunError: there was one.
@@ -262,6 +262,8 @@ class Hold:
         until = time.monotonic() + wait_s
         while time.monotonic() < until:
             sleep(wait_s / _LOOKS)
+            if _has_ended(found.process):  # it was killed just before, and took a moment to go
+                return
             if (now := read_commit(self.objects)[0]) != found:
                 raise self._refusal(now)
 
