@@ -29,7 +29,8 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),  # what that rule measured
         ("limit", pa.float64()),  # what it was held against
         ("unit", pa.string()),
-        ("stage", pa.string()),  # where the verdict fell: source, fetch, inspect, probe, render
+        # where the verdict fell: source, fetch, inspect, load, probe, curate, render, worker
+        ("stage", pa.string()),
         ("error", pa.string()),  # one sentence for people
         ("log_tail", pa.string()),  # last lines of Blender's stderr, for failures
         ("reproduce", pa.string()),  # the command that does this clip alone

@@ -33,7 +33,8 @@ class AssetError(ItemError):
 
     Attributes:
         rule: short stable snake_case name of the cause; reports count it.
-        stage: where it was found: ``source``, ``inspect``, ``probe``, ``render``, ``pack``.
+        stage: where it was found: ``source``, ``fetch``, ``inspect``, ``load``, ``probe`` or
+            ``render``.
         detail: longer evidence (a log tail); may be empty.
     """
 
