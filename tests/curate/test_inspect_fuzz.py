@@ -3,6 +3,7 @@
 Posing may also hand a file over to Blender. Neither takes long or much memory.
 """
 
+import copy
 import json
 import resource
 import struct
@@ -13,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.curate.gltf_builder import tiny
+from tests.curate.gltf_builder import Tiny, tiny
 from tests.curate.gltf_zoo import ZOO, build
+from tests.curate.meshopt_files import NAME, compress
 from tests.curate.spoil import ODD, attempt, damage, join, places, split, spoil
 
 _FILES = (
@@ -81,6 +83,34 @@ def test_spoilt_trouble_ends_in_named_errors(tmp_path: Path, name: str) -> None:
         else:
             path.write_bytes(join(".glb", spoil(root, draw), blob))
         attempt(path)
+
+
+@pytest.mark.parametrize("name", ["skin", "quantised_skin"])
+def test_spoilt_compressed_files_end_in_named_errors(tmp_path: Path, name: str) -> None:
+    """The decoder is a process of its own: what crashes it costs the file."""
+    draw = _generator(name, "meshopt")
+    made = Tiny()
+    ZOO[name](made, np.random.default_rng(len(name)))
+    whole = compress(made).glb(tmp_path / "whole.glb")
+    assert attempt(whole) == ""
+    root, blob = split(whole.read_bytes())
+    path = tmp_path / "spoilt.glb"
+    rules = set()
+    for turn in range(3 * _ROUNDS):
+        if turn % 3 == 0:  # a stream, at its exact length
+            spoilt = bytearray(blob)
+            spoilt[int(draw.integers(0, len(blob)))] ^= int(draw.integers(1, 256))
+            path.write_bytes(join(".glb", root, bytes(spoilt)))
+        elif turn % 3 == 1:
+            about = copy.deepcopy(root)
+            view = about["bufferViews"][int(draw.integers(0, len(about["bufferViews"])))]
+            view["extensions"][NAME] = spoil(view["extensions"][NAME], draw)
+            path.write_bytes(join(".glb", about, blob))
+        else:
+            path.write_bytes(join(".glb", spoil(root, draw), blob))
+        rules.add(attempt(path))
+    assert {"", "bad_meshopt"} <= rules
+    assert len(rules) > 4
 
 
 @pytest.mark.parametrize("share", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])
