@@ -109,7 +109,7 @@ class BlenderProcess:
         self.blender_version = ""
         self.started = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._requests = self._errors = 0
+        self._requests = self._errors = self._log_start = 0
         self._buffer = b""
 
     def __enter__(self) -> Self:
@@ -181,11 +181,16 @@ class BlenderProcess:
         ):
             self.kill()
 
+    def begin_log(self) -> None:
+        """Let the log begin here: what the process said before is about another asset."""
+        with contextlib.suppress(OSError):
+            self._log_start = self._log_path().stat().st_size
+
     def log_tail(self) -> str:
-        """Return the last lines of the process's stderr."""
+        """Return the last lines of the process's stderr, from ``begin_log`` on."""
         try:
             with self._log_path().open("rb") as stream:
-                stream.seek(max(stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES, 0))
+                stream.seek(max(stream.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES, self._log_start))
                 text = stream.read().decode(errors="replace")
         except OSError:
             return ""
@@ -236,6 +241,7 @@ class BlenderProcess:
             str(data_max_mb),
             str(self.threads),
         ]
+        self._log_start = 0
         with self._log_path().open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, os.pathsep.join(writable), *self.readable],

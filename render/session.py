@@ -137,6 +137,7 @@ class BlenderSession:
             BlenderFault: the importer refused it, or Blender came to grief over it.
         """
         self.process.recycle_if_due()
+        self.process.begin_log()
         self._request = {
             "op": "load",
             "path": str(path.absolute()),  # not resolved: companions lie beside the link

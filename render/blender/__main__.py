@@ -60,7 +60,7 @@ class Server:
 
     def handle(self, request: dict[str, Any]) -> dict[str, Any]:
         """Carry out one request; any exception becomes an answer."""
-        from render.blender.load import LoadError
+        from render.blender.errors import LoadError
 
         started = time.monotonic()
         try:

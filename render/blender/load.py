@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 
+from render.blender.errors import ImageError, LoadError, reason
 from render.image_size import HEAD_MAX, PIXELS_MAX, PIXELS_TOTAL_MAX, image_size
 from render.visible import collision_hulls
 
@@ -51,18 +52,6 @@ class Asset:
     camera_actions: int = 0  # actions of cameras' and lights' own settings, which are no clips
 
 
-class LoadError(Exception):
-    """The importer refused the file; the text is its reason."""
-
-    kind = "load"
-
-
-class ImageError(LoadError):
-    """An image is too large to be decoded, or does not say how large it is."""
-
-    kind = "images"
-
-
 def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> Asset:
     """Empty Blender, open the file, and put aside everything that must not be seen.
 
@@ -76,7 +65,7 @@ def load(path: str, file_format: str, clip_durations_s: list[float] | None) -> A
     try:
         raw_clips = _IMPORTERS[file_format](path)
     except RuntimeError as error:
-        raise LoadError(str(error).strip().removeprefix("Error: ")) from error
+        raise LoadError(reason(str(error))) from error
     scene = bpy.context.scene
     scene.render.frame_map_old = scene.render.frame_map_new  # else frames play at another speed
     fps = scene.render.fps / scene.render.fps_base

@@ -10,7 +10,7 @@ import pytest
 
 from render.config import EngineConfig, LimitConfig, RenderConfig
 from render.paths import CameraConfig, SequenceConfig, fit, sample_times
-from render.runner import BlenderProcess, WorkerConfig
+from render.runner import BlenderFault, BlenderProcess, WorkerConfig
 from render.session import BlenderSession, Probe, RenderedClip
 from shards.camera import project
 from shards.seeding import ClipAddress
@@ -54,6 +54,19 @@ def render(session: BlenderSession, clip: int, window_s: tuple[float, float]) ->
     assert isinstance(found, Probe)
     frame = fit(found.extremes, CONFIG.sequences)
     return session.render(ClipAddress(0, "uid", clip), window_s, frame, CONFIG)
+
+
+def test_a_refusal_names_what_is_needed_and_its_log_is_of_this_asset_alone(
+    session: BlenderSession, folder: Path
+) -> None:
+    for name in ("ACME_first", "ACME_second"):
+        made = Gltf()
+        made.node("cube", made.cube())
+        made.doc["extensionsRequired"] = made.doc["extensionsUsed"] = [name]
+        with pytest.raises(BlenderFault, match=f"needs the glTF extension {name}, which") as caught:
+            session.open(made.save(folder / f"{name}.gltf"), "gltf", [])
+    assert "ACME_second" in caught.value.log_tail
+    assert "ACME_first" not in caught.value.log_tail
 
 
 def test_time_is_seconds_exact_between_frames(session: BlenderSession, folder: Path) -> None:
