@@ -31,12 +31,11 @@ def read_clips(
     """Check all animations and measure them.
 
     A clip runs from t = 0 to the last keyframe of any of its channels, which is how importers
-    place it; a clip without channels lasts 0 s.
+    place it; a clip without channels, or with all its keys before 0, lasts 0 s.
 
     Raises:
         AssetError: rules ``bad_schema``, ``bad_reference``, ``bad_interpolation``,
-            ``bad_accessor``, ``keyframe_count``, ``non_finite_keyframes``, ``negative_time``,
-            ``too_many_clips``.
+            ``bad_accessor``, ``keyframe_count``, ``non_finite_keyframes``, ``too_many_clips``.
     """
     table = rows(doc.json, "animations")
     if len(table) > doc.limits.clips_max:
@@ -63,9 +62,7 @@ def read_clips(
     for number, clip in enumerate(clips):
         used = np.searchsorted(inputs, clip.inputs[np.unique(clip.channels)])
         what = f"animation {number} ({show(clip.name)})"
-        duration_s = float(last_s[used].max()) if len(used) else 0.0
-        if duration_s < 0:
-            raise fault("negative_time", f"{what} ends at {duration_s:g} s, before its start.")
+        duration_s = max(float(last_s[used].max()), 0.0) if len(used) else 0.0
         if disordered[used].any():
             doc.folder.warn(f"{what}: keyframe times do not increase from 0 on")
         headers.append(ClipHeader(number, clip.name, duration_s))

@@ -62,7 +62,6 @@ Rule = Literal[
     "too_many_clips",
     "bad_interpolation",
     "keyframe_count",
-    "negative_time",
     # images
     "image_too_large",
     "bad_image",

@@ -109,6 +109,13 @@ def one_key(made: Tiny, draw: np.random.Generator) -> None:
 
 
 @beast
+def keys_before_the_start(made: Tiny, draw: np.random.Generator) -> None:
+    _scene(made, [0], [{"mesh": _mesh(made, draw)}])
+    made.clip([-2.0, -0.5], draw.normal(size=(2, 3)))
+    made.clip([-1.0, 0.5, 1.0], draw.normal(size=(3, 3)))
+
+
+@beast
 def twice_the_same_time(made: Tiny, draw: np.random.Generator) -> None:
     _scene(made, [0], [{"mesh": _mesh(made, draw)}])
     made.clip([0.1, 0.6, 0.6, 1.1], [[0, 0, 0], [1, 0, 0], [0, 5, 0], [0, 5, 5]])
