@@ -1,6 +1,7 @@
 """``orbit4d sql``: questions about a RUN's ledger and index."""
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import typer
@@ -10,7 +11,8 @@ from rich.text import Text
 from curate.cli_options import console
 
 _LINES_MAX = 200  # of a table on screen
-_WORD_MAX = 24  # characters of a cell that is not broken where the screen ends
+_WIDTH_MIN = 8  # characters of a text, where the screen has room for all columns
+_NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
 
 
 def sql(
@@ -45,16 +47,38 @@ def sql(
         text = questions.as_csv(answer) if style == "csv" else questions.as_json(answer)
         sys.stdout.write(text)
         return
-    table = Table(box=None, pad_edge=False)
-    numbers = ("INT", "DOUBLE", "FLOAT", "DECIMAL")
     lines = questions.as_lines(answer.rows if schema else answer.rows[:_LINES_MAX])
-    for place, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True)):
-        right = any(word in kind for word in numbers) and "[" not in kind
-        short = max(map(len, (name, *(line[place] for line in lines)))) <= _WORD_MAX
-        side = "right" if right else "left"
-        table.add_column(Text(name), justify=side, overflow="fold", no_wrap=short)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    console().print(table)
+    screen = console()
+    screen.print(_table(answer.columns, answer.types, lines, screen.width))
     if len(lines) < len(answer.rows):
         print(f"{len(lines)} of {len(answer.rows):,} rows; --format csv prints all")
+
+
+def _table(
+    columns: Sequence[str], types: Sequence[str], lines: list[list[str]], width: int
+) -> Table:
+    """Lay answers out so that numbers stay whole and no text is squeezed to nothing."""
+    table = Table(box=None, pad_edge=False)
+    numbers = [any(word in kind for word in _NUMBERS) and "[" not in kind for kind in types]
+    longest = [max(map(len, column)) for column in zip(columns, *lines, strict=True)]
+    widths = _widths(longest, numbers, width - 2 * (len(columns) - 1))
+    for name, number, size in zip(columns, numbers, widths, strict=True):
+        side = "right" if number else "left"
+        table.add_column(Text(name), justify=side, overflow="fold", width=size)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _widths(longest: list[int], numbers: list[bool], room: int) -> Sequence[int | None]:
+    """Share the room between columns; None for each where there is too little."""
+    if sum(longest) <= room:
+        return longest
+    pairs = zip(longest, numbers, strict=True)
+    widths = [size if number else min(size, _WIDTH_MIN) for size, number in pairs]
+    if sum(widths) > room:
+        return [None] * len(widths)
+    for _ in range(room - sum(widths)):  # to the narrowest that wants more
+        wanting = [i for i, size in enumerate(longest) if widths[i] < size]
+        widths[min(wanting, key=widths.__getitem__)] += 1
+    return widths

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.gltf_file import parse_json, reference, rows
+from curate.gltf_file import parse_json, references, rows
 from curate.inspect_types import DEFAULT_LIMITS, InspectLimits, fault
 from shards.errors import AssetError
 
@@ -87,13 +87,10 @@ def _text(path: Path, limits: InspectLimits) -> bytes:
 
 def _longest_s(root: dict[str, Any]) -> float:
     accessors = rows(root, "accessors")
-    inputs = {
-        reference(sampler, "input", "a sampler", len(accessors))
-        for animation in rows(root, "animations")
-        for sampler in rows(animation, "samplers")
-    }
+    samplers = [s for animation in rows(root, "animations") for s in rows(animation, "samplers")]
+    inputs = references(samplers, "input", "sampler", len(accessors), required=True)
     longest_s = 0.0
-    for index in inputs:
+    for index in set(inputs.tolist()):
         largest = accessors[index].get("max")
         if isinstance(largest, list) and largest and type(largest[0]) in (int, float):
             longest_s = max(longest_s, float(largest[0]))

@@ -223,7 +223,7 @@ def rows(parent: Row, key: str, what: str = "the file") -> list[Row]:
     table = parent.get(key)
     if table is None:
         return []
-    if not isinstance(table, list) or not all(type(row) is dict for row in table):
+    if not isinstance(table, list) or not set(map(type, table)) <= {dict}:
         raise fault("bad_schema", f"{what}: {key} is not a list of objects; export it again.")
     return table
 

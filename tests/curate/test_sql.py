@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -106,6 +107,30 @@ def test_values_without_json_or_names_twice_are_not_lost(run: Path) -> None:
     assert math.isnan(found.rows[0][0])
     (row,) = json.loads(sql.as_json(found))
     assert list(row.values()) == ["nan", [1.0, "inf"], "2026-01-01"]
+
+
+_WIDE = (
+    "SELECT 'a_rule_with_a_long_name' AS rule, 12345.678 AS value, -1 AS clip_index, "
+    "'this sentence is longer than any screen that the other columns leave room on' AS error"
+)
+
+
+def test_what_is_piped_is_not_broken_into_lines(run: Path) -> None:
+    head, row = RUNNER.invoke(APP, [str(run), _WIDE], env={"COLUMNS": "60"}).stdout.splitlines()
+    assert head.split() == ["rule", "value", "clip_index", "error"]
+    assert row.rstrip().endswith("leave room on")
+
+
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_on_a_screen_nothing_is_cut_off_and_numbers_stay_whole(run: Path, columns: int) -> None:
+    screen = {"COLUMNS": str(columns), "FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "xterm"}
+    printed = RUNNER.invoke(APP, [str(run), _WIDE], env=screen).stdout
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", printed).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any("12345.678" in line and "-1" in line for line in lines)
+    words = _WIDE.split("'")[3].split()
+    assert set(words) <= set(" ".join(lines).split())  # none is cut off, nor broken where it fits
+    assert "a_rule_with_a_long_name".startswith(lines[1].split()[0])
 
 
 def test_long_tables_say_what_they_leave_out(run: Path) -> None:
