@@ -25,12 +25,12 @@ def build(
         int, typer.Option(min=0, help="Ray workers; 0: one Blender, without Ray")
     ] = 0,
     address: Annotated[
-        str, typer.Option(help="Ray cluster to use: auto, HOST:PORT [none: one of this machine]")
+        str, typer.Option(help="Ray cluster to use: auto, HOST:PORT; else one of this machine")
     ] = "",
     code: Code = "ship",
     ray_temp: Annotated[
         Path | None,
-        typer.Option(help="folder for Ray's temporary files, without --address [the system's]"),
+        typer.Option(help="folder for Ray's temporary files, without --address; else the system's"),
     ] = None,
     ray_store_mb: Annotated[
         int, typer.Option(min=80, help="memory of Ray's object store, without --address")
@@ -44,12 +44,12 @@ def build(
         typer.Option(
             min=0,
             help="further workers, without GPU, that fetch and judge what others render "
-            "[as many as --workers where these have a GPU, else none]",
+            "(as many as --workers where these have a GPU, else none)",
         ),
     ] = None,
     curate_cpus: Annotated[float, typer.Option(min=0, help="CPUs of one of them")] = 1.0,
     worker_memory_mb: Annotated[
-        int, typer.Option(min=0, help="memory that Ray sets aside for a worker [none]")
+        int, typer.Option(min=0, help="memory that Ray sets aside for a worker; 0: none")
     ] = 0,
     worker_resources: Annotated[
         list[str] | None,
@@ -66,7 +66,7 @@ def build(
     max_clips_per_asset: Annotated[
         int | None, typer.Option(min=1, help="stop after this many kept clips of an asset")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="run seed of every random draw [0]")] = None,
+    seed: Annotated[int | None, typer.Option(help="run seed of every random draw (0)")] = None,
     allow_list: AllowLists = None,
     deny_list: DenyLists = None,
     update: Annotated[

@@ -21,11 +21,11 @@ def one(
         Path, typer.Option(help="folder for shard, ledger row and contact sheet")
     ] = Path("one"),
     run: Annotated[
-        str | None, typer.Option(help="RUN whose settings count, folder or URL [the defaults]")
+        str | None, typer.Option(help="RUN whose settings count, folder or URL; else the defaults")
     ] = None,
     uid: Annotated[str, typer.Option(help="name of the asset in that run, if it has another")] = "",
     root: Annotated[
-        Path | None, typer.Option(help="input folder that the asset may read [its own]")
+        Path | None, typer.Option(help="input folder that the asset may read; else its own")
     ] = None,
     overrides: Annotated[
         list[str] | None,

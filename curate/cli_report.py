@@ -56,12 +56,12 @@ def contact(
     out: Annotated[Path, typer.Argument(help="PNG to write; with many clips, pages beside it")],
     sequence: Annotated[
         list[str] | None,
-        typer.Option(help="which sequence; repeat it to show several side by side [orbit]"),
+        typer.Option(help="which sequence (orbit); repeat it to show several side by side"),
     ] = None,
     columns: Annotated[int, typer.Option(min=1, help="frames per sequence")] = 6,
     rows: Annotated[int, typer.Option(min=1, help="clips per page")] = 24,
     only: Annotated[
-        list[str] | None, typer.Option(help="sample key to show; repeat it for several [all]")
+        list[str] | None, typer.Option(help="sample key to show; repeat it for several; else all")
     ] = None,
 ) -> None:
     """Draw the kept clips as rows of frames into PNG pages.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from rich import markup
 
 import orbit4d
 from curate.interrupts import Stopped
@@ -30,6 +31,17 @@ def test_help_has_an_example_that_names_the_command(name: str, command: Any) -> 
     text = f"{command.help or ''}\n{command.epilog or ''}"
     assert "Example" in text
     assert f"{name} " in text
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()), ids=str)
+def test_nothing_of_a_help_text_is_taken_for_markup(name: str, command: Any) -> None:
+    texts = [
+        command.help,
+        command.epilog,
+        *(one.help for one in command.params if "help" in vars(one)),
+    ]
+    for text in filter(None, texts):
+        assert markup.render(text).plain == text
 
 
 def test_all_stages_are_mounted() -> None:
