@@ -183,11 +183,12 @@ class StoreRun(RunFolder):
         """Give the RUN free."""
         try:
             with contextlib.suppress(MachineError):
-                self._clear()
                 self._push_log()
                 for path in (self.path / "logs").glob("*.log"):
                     name = f"logs/{path.stem}-{self._opened:08d}{path.suffix}"
                     self.objects.write(name, path.read_bytes())
+                self.hold.check()  # a build that took over may have staged anew under these names
+                self._clear()
         finally:
             self.hold.release()
             shutil.rmtree(self.path, ignore_errors=True)

@@ -12,6 +12,7 @@ import pytest
 from curate.sources import find_sources
 from shards.check import check_run
 from shards.errors import MachineError, RunError
+from shards.hold import TakenOver
 from shards.objects import Objects
 from tests.conftest import Bucket
 from tests.curate import staging
@@ -124,6 +125,26 @@ def test_a_worker_that_died_leaves_its_finished_clips_to_the_next(
         sample = run.staged(source, f"{source.uid}-000")
         assert sample.stored
         assert sample.size() > 1000
+
+
+def test_a_build_that_was_replaced_removes_nothing_any_more(
+    s3_bucket: Bucket, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{s3_bucket.url}/run"
+    source = find_sources([inputs])[0]
+    monkeypatch.setattr("shards.hold._has_ended", lambda _: True)
+    old = open_run(url, keeps=False)
+    work(old, source, away=True)
+    old.finished_rows(source)
+    old.discard(source.uid)  # together with others, when it ends
+    with contextlib.closing(open_run(url, keeps=False)) as heir:
+        work(heir, source, away=True)
+        staged = heir.objects.list("staging")
+        assert len(staged) > 2
+        with pytest.raises(TakenOver, match="another build took over"):
+            old.hold.change()
+        old.close()
+        assert heir.objects.list("staging") == staged
 
 
 def test_a_finished_run_is_whole_for_readers_of_folders(
