@@ -20,7 +20,7 @@ from rich.progress import (
 from shards.errors import Orbit4dError
 from train.presets import preset
 from train.report import ProgressLines, StepReport
-from train.run import Plan, plan_fit
+from train.run import FOR_TORCH, Plan, plan_fit
 
 if TYPE_CHECKING:
     from train.loop import FitResult
@@ -103,17 +103,14 @@ def _print_plan(plan: Plan, out: Path) -> None:
     )
 
 
-def share_the_machine() -> None:
-    """Let waiting threads sleep; call before torch loads.
-
-    OpenMP's threads spin while they wait, which makes a step ten times slower where another process
-    wants the cores, and hardly any faster where none does.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+def prepare_torch() -> None:
+    """Set what torch looks for in the environment, where nothing is set; call before it loads."""
+    for name, value in FOR_TORCH.items():
+        os.environ.setdefault(name, value)
 
 
 def _fit(plan: Plan, data: Path, out: Path) -> None:
-    share_the_machine()
+    prepare_torch()
     columns = (
         TextColumn("train"),
         BarColumn(),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shards.errors import Orbit4dError
-from train.cli import Sets, app, fail, share_the_machine
+from train.cli import Sets, app, fail, prepare_torch
 from train.config import SampleConfig
 from train.run import FitFolder
 
@@ -62,7 +62,7 @@ def eval_command(  # noqa: PLR0913
         if dry_run:
             typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
             return
-        share_the_machine()
+        prepare_torch()
         from train.score import Published, data_of, evaluate_fit
 
         began = last = time.monotonic()

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from shards.errors import Orbit4dError
-from train.cli import Data, Sets, app, fail, share_the_machine
+from train.cli import Data, Sets, app, fail, prepare_torch
 from train.config import DataConfig, LatentConfig
 
 _LINE_EVERY_S = 15.0
@@ -41,7 +41,7 @@ def encode_command(
         if dry_run:
             typer.echo(json.dumps({"size": size, **latents.model_dump(mode="json")}, indent=2))
             return
-        share_the_machine()
+        prepare_torch()
         from shards.read import SampleReader
         from train.encoded import encode_run
 
@@ -79,7 +79,7 @@ def autoencoder_command(
         from shards.read import SampleReader
 
         SampleReader(data)  # before torch loads: is there anything
-        share_the_machine()
+        prepare_torch()
         from train.autoencoder import AutoencoderConfig, train_autoencoder
 
         config = AutoencoderConfig.build({}, sets or ())

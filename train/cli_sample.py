@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from shards.errors import ConfigError, Orbit4dError
-from train.cli import Sets, app, fail, share_the_machine
+from train.cli import Sets, app, fail, prepare_torch
 from train.config import SampleConfig
 from train.run import FitFolder
 
@@ -96,7 +96,7 @@ def sample_command(  # noqa: PLR0913
         if dry_run:
             typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
             return
-        share_the_machine()
+        prepare_torch()
         if data is not None:
             _score(fit, data, out, settings, seeds)
             return

@@ -17,7 +17,7 @@ from train.checkpoint import checkpoint_path, load_progress
 from train.loop import FitResult, fit
 from train.ranks import RankLost, TrainingError
 from train.report import ProgressLines, StepReport
-from train.run import FitFolder, Plan
+from train.run import FOR_TORCH, FitFolder, Plan
 
 _LOST_MAX = 3  # times in a row that ranks are lost without a new checkpoint in between
 _START_S = 60  # that Ray waits for room for all ranks before it tries again
@@ -76,8 +76,8 @@ def _connected(workers: int, wants_gpus: bool | None) -> Iterator[bool]:
     ours = not ray.is_initialized()
     if ours:
         # Ray Train tells of its own works every second where there is no dashboard
-        quiet = {"env_vars": {"RAY_LOGGER_LEVEL": "error"}}
-        ray.init(include_dashboard=False, runtime_env=quiet)
+        variables = {"RAY_LOGGER_LEVEL": "error", **FOR_TORCH}
+        ray.init(include_dashboard=False, runtime_env={"env_vars": variables})
     try:
         there = ray.cluster_resources()
         gpus = there.get("GPU", 0) >= workers if wants_gpus is None else wants_gpus
@@ -126,7 +126,6 @@ def _attempt(plan: Plan, data: Path, out: Path, workers: int, gpus: bool) -> Fit
 
 def _rank(given: dict[str, Any]) -> FitResult:
     """Run one rank; Ray has set RANK, WORLD_SIZE and LOCAL_RANK and opened the group."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with contextlib.suppress(OSError):  # a folder of the driver's alone
         os.chdir(given["here"])
     plan: Plan = given["plan"]

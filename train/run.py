@@ -29,6 +29,16 @@ _FREE = (
     *("parallel", "faults", "log", "evaluate"),
 )
 
+# What torch finds in the environment of a process that trains or samples.
+FOR_TORCH = {
+    # OpenMP's threads spin while they wait, which makes a step ten times slower where another
+    # process wants the cores, and hardly any faster where none does.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Tensors of many MB are new pages each time they are made on a CPU; in huge ones the kernel
+    # has 500 times fewer to hand out, and an element-wise operation takes half as long.
+    "THP_MEM_ALLOC_ENABLE": "1",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FitFolder:

@@ -10,7 +10,6 @@ Images travel as ``(b*t, c, h, w)`` in channels-last memory, clip by clip.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from train.models.cpu import GroupNorm, attend, gated
 from train.models.layers import place_code, zeroed
 
 _NORM_EPS = 1e-6  # of the group norm before attention; 1e-5 elsewhere
@@ -74,11 +74,11 @@ class ResnetBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, config: BlockConfig) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(config.norm_groups, inputs)
+        self.norm1 = GroupNorm(config.norm_groups, inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.scale_shift = config.scale_shift
         self.time_emb_proj = nn.Linear(config.embedding, outputs * (2 if config.scale_shift else 1))
-        self.norm2 = nn.GroupNorm(config.norm_groups, outputs)
+        self.norm2 = GroupNorm(config.norm_groups, outputs)
         self.dropout = nn.Dropout(config.dropout)
         self.conv2 = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
@@ -105,7 +105,7 @@ class TemporalConv(nn.Module):
         for i in range(self.depth):
             drop = [nn.Dropout(config.dropout)] if i else []  # diffusers has none in the first
             conv = nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
-            norm = nn.GroupNorm(config.norm_groups, channels)
+            norm = GroupNorm(config.norm_groups, channels)
             last = zeroed(conv) if i + 1 == self.depth else conv
             self.add_module(f"conv{i + 1}", nn.Sequential(norm, nn.SiLU(), *drop, last))
 
@@ -148,7 +148,7 @@ class Attention(nn.Module):
         """Attend among the tokens themselves."""
         weight = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
         q, k, v = (self.heads(part) for part in functional.linear(x, weight).chunk(3, dim=-1))
-        return self.out(functional.scaled_dot_product_attention(q, k, v))
+        return self.out(attend(q, k, v))
 
     def out(self, mixed: Float[Tensor, "s k n e"]) -> Float[Tensor, "s n c"]:
         """Join the heads."""
@@ -175,42 +175,15 @@ class CrossAttention(Attention):
         b = len(tokens)
         q = self.heads(self.to_q(x).reshape(b, -1, x.shape[-1]))
         k, v = self.heads(self.to_k(tokens)), self.heads(self.to_v(tokens))
-        mixed = functional.scaled_dot_product_attention(q, k, v)
+        mixed = attend(q, k, v)
         if self.has_both and given.image is not None and given.image_kept is not None:
             k, v = (
                 self.heads(self.to_k_image(given.image)),
                 self.heads(self.to_v_image(given.image)),
             )
-            beside = functional.scaled_dot_product_attention(q, k, v)
+            beside = attend(q, k, v)
             mixed = mixed + beside * given.image_kept[:, None, None, None].to(beside.dtype)
         return self.out(mixed).reshape(x.shape)
-
-
-class _Gate(torch.autograd.Function):
-    """``value * gelu(gate)`` of (value, gate), side by side in the last dimension.
-
-    Written out, since it is a tenth of a step on CPUs: its own gradient keeps the input alone and
-    writes both halves in place, where autograd keeps the activation too and copies the halves
-    together. The numbers are the same bits.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
-        ctx.save_for_backward(both)
-        value, gate = both.chunk(2, dim=-1)
-        return functional.gelu(gate).mul_(value)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (both,), (grad,) = ctx.saved_tensors, grads
-        value, gate = both.chunk(2, dim=-1)
-        made = torch.empty_like(both)
-        to_value, to_gate = made.chunk(2, dim=-1)
-        scratch = functional.gelu(gate)
-        torch.mul(grad, scratch, out=to_value)
-        torch.mul(grad, value, out=scratch)
-        torch.ops.aten.gelu_backward.grad_input(scratch, gate, grad_input=to_gate)
-        return made
 
 
 class _GatedGelu(nn.Module):
@@ -219,11 +192,7 @@ class _GatedGelu(nn.Module):
         self.proj = nn.Linear(inputs, 2 * outputs)
 
     def forward(self, x: Float[Tensor, "s n c"]) -> Float[Tensor, "s n e"]:
-        both = self.proj(x)
-        if not torch.compiler.is_compiling():
-            return _Gate.apply(both)
-        value, gate = both.chunk(2, dim=-1)
-        return value * functional.gelu(gate)
+        return gated(self.proj(x))
 
 
 class FeedForward(nn.Module):
@@ -281,7 +250,7 @@ class _Transformer(nn.Module):
 
     def __init__(self, channels: int, inner: int, config: BlockConfig, *, cross: bool) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(config.norm_groups, channels, _NORM_EPS)
+        self.norm = GroupNorm(config.norm_groups, channels, _NORM_EPS)
         self.proj_in = nn.Linear(channels, inner)
         block = TransformerBlock(inner, config, cross=cross)
         self.transformer_blocks = nn.ModuleList([block])

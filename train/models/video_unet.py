@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from train.config import VideoUNetConfig
 from train.models.api import Conditions
+from train.models.cpu import GroupNorm
 from train.models.layers import channels_last, place_code, sinusoid, two_layers, zeroed
 from train.models.unet_blocks import BlockConfig, Context, Stage, TemporalTransformer
 
@@ -114,7 +115,7 @@ class VideoUNet(nn.Module):
         last = config.channels[-1]
         self.mid_block = Stage([(last, last)] * 2, blocks, attention=True, middle=True)
         self.up_blocks = nn.ModuleList(_decoder(config, blocks))
-        self.conv_norm_out = nn.GroupNorm(config.norm_groups, width)
+        self.conv_norm_out = GroupNorm(config.norm_groups, width)
         self.conv_out = zeroed(nn.Conv2d(width, inside, 3, padding=1))
         self.camera = two_layers(16, embedding, zero=True)
         self.motion = two_layers(1, embedding, zero=True)
