@@ -20,11 +20,12 @@ from tests.bench.proofs import Measured
 from tests.bench.toys import Unfinished
 
 
-def step_speedup_vs_diffusers(given: argparse.Namespace) -> Measured:
+def step_speedup_vs_diffusers(given: argparse.Namespace, *, bf16: bool = False) -> Measured:
     """Time a training step of ``small`` against diffusers' UNet3DConditionModel of equal size.
 
     Both have the same weights and see the same clip; a step is forward, backward and AdamW (fused),
-    float32, dropout off in both. They take turns; the figure is the median of the rounds' ratios.
+    dropout off in both, in float32 or under torch's autocast to bf16. They take turns; the figure
+    is the median of the rounds' ratios.
     """
     import torch
     from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
@@ -59,11 +60,15 @@ def step_speedup_vs_diffusers(given: argparse.Namespace) -> Measured:
     )
     theirs_in = noisy.transpose(1, 2).contiguous()
 
+    torch.set_num_threads(given.threads)
+
     def ours() -> torch.Tensor:
-        return model(noisy, step, conditions)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return model(noisy, step, conditions)
 
     def theirs() -> torch.Tensor:
-        return peer(theirs_in, step, tokens, return_dict=False)[0].transpose(1, 2)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return peer(theirs_in, step, tokens, return_dict=False)[0].transpose(1, 2)
 
     with torch.no_grad():
         difference = float((ours() - theirs()).abs().max())
@@ -71,7 +76,7 @@ def step_speedup_vs_diffusers(given: argparse.Namespace) -> Measured:
 
     def seconds(forward: Callable[[], torch.Tensor], optimizer: torch.optim.Optimizer) -> float:
         began = time.perf_counter()
-        (forward() - noisy).square().mean().backward()
+        (forward().float() - noisy).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if device.type == "cuda":
@@ -96,6 +101,11 @@ def step_speedup_vs_diffusers(given: argparse.Namespace) -> Measured:
     )
 
 
+def step_speedup_bf16(given: argparse.Namespace) -> Measured:
+    """Time the same in bf16."""
+    return step_speedup_vs_diffusers(given, bf16=True)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], Measured]] = {
     "overfit_psnr_db": proofs.overfit_psnr_db,
     "m_rank_correlation": proofs.m_rank_correlation,
@@ -105,6 +115,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], Measured]] = {
     "psnr_gain_vs_repeat_db": proofs.psnr_gain_vs_repeat_db,
     "psnr_gain_real_db": proofs.psnr_gain_real_db,
     "step_speedup_vs_diffusers": step_speedup_vs_diffusers,
+    "step_speedup_vs_diffusers_bf16": step_speedup_bf16,
 }
 
 

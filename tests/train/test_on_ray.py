@@ -71,18 +71,18 @@ def killed_after(out: Path, step: int) -> Iterator[list[int]]:
 def test_a_killed_rank_is_replaced_and_the_bits_are_those_of_torchrun(
     tiny_run: Path, tmp_path: Path
 ) -> None:
-    sets, out = ("steps=30",), tmp_path / "ray"
+    sets, out = ("steps=12",), tmp_path / "ray"
     run(tiny_run, tmp_path / "plain", 2, *sets)
     with killed_after(out, 4) as killed, capture_logs() as told:
         result = on_ray(tiny_run, out, *sets)
     assert len(killed) == 1
-    assert (result.steps_done, result.finished, result.skipped) == (30, True, {})
+    assert (result.steps_done, result.finished, result.skipped) == (12, True, {})
     events = [line for line in told if line["event"] == "ranks were lost, starting anew"]
     assert len(events) == 1
-    assert 4 <= events[0]["after_step"] < 30
+    assert 4 <= events[0]["after_step"] < 12
     for name in ("model.safetensors", "ema.safetensors"):
         one, other = (
-            (FitFolder(fit).checkpoints / "step-000030" / name).read_bytes()
+            (FitFolder(fit).checkpoints / "step-000012" / name).read_bytes()
             for fit in (out, tmp_path / "plain")
         )
         assert one == other
