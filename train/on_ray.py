@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import structlog
@@ -20,13 +20,14 @@ from train.report import ProgressLines, StepReport
 from train.run import FOR_TORCH, FitFolder, Plan
 
 _LOST_MAX = 3  # times in a row that ranks are lost without a new checkpoint in between
+_ROOT_MAX = 20  # bytes: Ray makes sockets far below, whose paths are bounded
 _START_S = 60  # that Ray waits for room for all ranks before it tries again
 
 _log = structlog.get_logger(__name__)
 
 
 def fit_on_ray(plan: Plan, data: Path, out: Path, workers: int) -> FitResult:
-    """Train with ``workers`` ranks on the running Ray cluster, or on one made for this call.
+    """Train with ``workers`` ranks on the cluster that RAY_ADDRESS names, else on this machine.
 
     Each rank has a GPU where the settings ask for one. ``data`` and ``out`` have to be seen by all
     nodes, and orbit4d is installed on them. Lost ranks are replaced, and training goes on from the
@@ -73,23 +74,36 @@ def _connected(workers: int, wants_gpus: bool | None) -> Iterator[bool]:
         import ray.train.torch
     except ImportError as error:
         raise ConfigError(f"--ray-workers needs Ray: pip install 'ray[train]' ({error})") from error
-    ours = not ray.is_initialized()
-    if ours:
-        # Ray Train tells of its own works every second where there is no dashboard
-        variables = {"RAY_LOGGER_LEVEL": "error", **FOR_TORCH}
-        ray.init(include_dashboard=False, runtime_env={"env_vars": variables})
-    try:
+    with _ray(ray):
         there = ray.cluster_resources()
         gpus = there.get("GPU", 0) >= workers if wants_gpus is None else wants_gpus
         kind = "GPU" if gpus else "CPU"
         if there.get(kind, 0) < workers:
             raise ConfigError(
                 f"--ray-workers {workers}: each takes a {kind}, and the Ray cluster has "
-                f"{there.get(kind, 0):g}. Ask for fewer, or join more nodes to it"
+                f"{there.get(kind, 0):g}. Ask for fewer, or join more nodes to it; RAY_ADDRESS "
+                "names the cluster"
             )
         yield gpus
-    finally:
-        if ours:
+
+
+@contextlib.contextmanager
+def _ray(ray: Any) -> Iterator[None]:
+    """Be connected: as it is, to the cluster that RAY_ADDRESS names, or to a Ray of our own."""
+    if ray.is_initialized():
+        yield
+        return
+    # Ray Train tells of its own works every second where there is no dashboard
+    environment = {"env_vars": {"RAY_LOGGER_LEVEL": "error", **FOR_TORCH}}
+    root = gettempdir() if len(gettempdir()) <= _ROOT_MAX else "/tmp"
+    with TemporaryDirectory(dir=root, prefix="orbit4d-ray-", ignore_cleanup_errors=True) as folder:
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(runtime_env=environment)
+        else:  # not any Ray that happens to run here, such as that of a build
+            ray.init("local", include_dashboard=False, runtime_env=environment, _temp_dir=folder)
+        try:
+            yield
+        finally:
             ray.shutdown()
 
 

@@ -28,6 +28,11 @@ ON_RAY = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
 def on_ray(data: Path, out: Path, *sets: str) -> FitResult:
     config = TrainConfig.build(BASE.model_dump(mode="json"), list(sets))
     return fit_on_ray(plan_fit(config, data, out), data, out, workers=2)
