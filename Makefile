@@ -48,10 +48,10 @@ demo: setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh $(DEMO)
 
 test: setup lint
-	$(BIN)/python -m pytest -m "not (gpu or long)" --numprocesses $(JOBS) --dist loadfile --durations=10
+	$(BIN)/python -m pytest -m "not (gpu or long)" --numprocesses $(JOBS) --durations=10
 
 test-long: setup
-	$(BIN)/python -m pytest -m "long" --timeout 900
+	$(BIN)/python -m pytest -m "long" --numprocesses 0 --timeout 900
 
 lint: setup
 	$(BIN)/ruff format --check .

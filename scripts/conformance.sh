@@ -15,7 +15,7 @@ for version in "$@"; do
         "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
             --constraint "$venv/constraints.txt" "bpy==$version" \
             imagecodecs jaxtyping numpy pillow pyarrow pydantic pyyaml rich structlog typer \
-            embreex OpenEXR psutil dracopy jinja2 markupsafe beartype hypothesis pytest pytest-timeout
+            embreex OpenEXR psutil dracopy jinja2 markupsafe beartype hypothesis pytest pytest-timeout pytest-xdist
         echo "$version" >"$venv/.installed"
     fi
     echo "== Blender $version"

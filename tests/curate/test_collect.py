@@ -324,6 +324,7 @@ def check_killed(
         shutil.rmtree(run)
 
 
+@pytest.mark.slow
 def test_killed_at_some_moments(
     scene: tuple[Path, Callable[[Path], object], int, object],
 ) -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from shards.errors import MachineError, RunError
-from tests.train.small import CONFIG, random_batch
+from tests.train.small import CONFIG as SMALL
+from tests.train.small import MODEL, random_batch
 from train.checkpoint import (
     OLD_STATE,
     Progress,
@@ -21,6 +22,10 @@ from train.saver import Saver, moments, restore
 from train.trainer import Trainer
 
 CPU = torch.device("cpu")
+# a checkpoint has a file entry per tensor: the fewer, the faster
+CONFIG = SMALL.model_copy(
+    update={"model": MODEL.model_copy(update={"channels": (8,), "attention": (False,)})}
+)
 STREAM = {"epoch": 0, "done": 4, "seed": 0, "index_hash": 1}
 
 
@@ -97,6 +102,7 @@ def copy_of(trainer: Trainer) -> Trainer:
     return made
 
 
+@pytest.mark.slow
 def test_the_last_ones_are_kept(trainer: Trainer, tmp_path: Path) -> None:
     for step in (1, 2, 10, 1_000_000):
         save(trainer, tmp_path, step)

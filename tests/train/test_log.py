@@ -145,6 +145,7 @@ def test_broken_samples_are_passed_over_and_named(broken_run: Path, tmp_path: Pa
     assert told["faults/broken_samples"][1] <= 2
 
 
+@pytest.mark.slow
 def test_more_broken_samples_than_allowed_stop_the_run(broken_run: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"2 samples are broken, more than .*broken_max=1"):
         fit_broken(broken_run, tmp_path / "fit", faults=FaultConfig(broken_max=1))

@@ -141,6 +141,7 @@ def test_steps_that_are_not_finite_are_skipped_up_to_a_number() -> None:
         trainer.step(bad)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_add_up_to_its_gradient() -> None:
     batch, made = random_batch(clips=4), []
     for parts in (1, 2, 4):
