@@ -1,8 +1,10 @@
 """Clones are made once, lent to many, and removed when nobody has them."""
 
+import fcntl
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,3 +86,22 @@ def test_a_clone_that_fails_leaves_nothing_and_the_next_may_try(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     with lent(tmp_path, "clone-a", make) as place:
         assert place.exists()
+
+
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "clone-a")
+    real, waited = fcntl.flock, list[int]()
+
+    def flock(lock: Any, how: int) -> None:
+        real(lock, how)
+        waited.append(how)
+        if len(waited) == 1:  # whoever had it before
+            Path(lock.name).unlink()
+
+    monkeypatch.setattr("curate.clones.fcntl.flock", flock)
+    with lent(tmp_path, "clone-a", make):
+        assert len(waited) > 1
+        assert remove_unused(tmp_path) == 0
+    assert remove_unused(tmp_path) == 1
