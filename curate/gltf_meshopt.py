@@ -37,6 +37,8 @@ def decompress(doc: Document) -> None:
     required = not {*(doc.json.get("extensionsRequired") or ())}.isdisjoint(EXTENSIONS)
     decoded = 0
     for index, row in enumerate(views):
+        if row.get("extensions") is None:
+            continue
         what = f"bufferView {index}"
         about, name = _extension(row, what)
         own = reference(row, "buffer", what, len(doc.buffers)) if about else 0
@@ -60,8 +62,6 @@ def decompress(doc: Document) -> None:
 
 
 def _extension(row: Row, what: str) -> tuple[Row, str]:
-    if row.get("extensions") is None:
-        return {}, ""
     found = ((extension(row, name, what), name) for name in EXTENSIONS)
     return next(((about, name) for about, name in found if about), ({}, ""))
 

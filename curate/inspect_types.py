@@ -87,7 +87,7 @@ class InspectLimits:
     json_bytes_max: int = 256 * 1024**2
     json_values_max: int = 10_000_000
     values_max: int = 500_000_000
-    decoded_bytes_max: int = 512 * 1024**2
+    decoded_bytes_max: int = 256 * 1024**2
     vertices_max: int = 5_000_000
     triangles_max: int = 10_000_000
     nodes_max: int = 100_000
