@@ -1,7 +1,9 @@
 """Nothing but Blender's own half needs Blender, and reading shards needs no framework at all."""
 
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,31 @@ def test_modules_import_without_blender(package: str) -> None:
 
 def test_shards_import_without_blender_ray_and_torch() -> None:
     import_blocked(modules_of("shards"), ["bpy", "mathutils", "torch", "ray", "curate", "train"])
+
+
+def test_every_module_stands_in_the_table_of_files() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    _, _, table = text.partition("## Where things are")
+    patterns = ["cli*.py", "config.py"]  # of each stage
+    for line in table.partition("## Conventions")[0].splitlines():
+        folder = ""
+        for name in re.findall(r"`([^`]+)`", line.split("|")[1] if line.startswith("|") else ""):
+            folder = name.rpartition("/")[0] if "/" in name else folder
+            patterns.append(name if "/" in name else f"{folder}/{name}")
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("curate", "render", "shards", "train")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    absent = [
+        module
+        for module in sorted(modules)
+        if not any(
+            fnmatch(module, one)
+            or fnmatch(module.partition("/")[2], one)
+            or (one.endswith("/") and module.startswith(one))
+            for one in patterns
+        )
+    ]
+    assert absent == []
