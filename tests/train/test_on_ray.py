@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -20,12 +20,17 @@ from train.on_ray import _ours, fit_on_ray  # pyright: ignore[reportPrivateUsage
 from train.ranks import RankLost, TrainingError
 from train.run import FitFolder, plan_fit
 
-ON_RAY = [
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.filterwarnings("default"),  # Ray warns of settings of its own
-]
+
+def on_a_ray(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that starts Ray, which warns of settings of its own."""
+    for mark in (
+        pytest.mark.ray,
+        pytest.mark.slow,
+        pytest.mark.timeout(600),
+        pytest.mark.filterwarnings("default"),
+    ):
+        test = mark(test)
+    return test
 
 
 @pytest.fixture(autouse=True)
@@ -72,29 +77,35 @@ def killed_after(out: Path, step: int) -> Iterator[list[int]]:
         thread.join()
 
 
-@pytest.mark.parametrize("", [pytest.param(marks=ON_RAY)])
-def test_a_killed_rank_is_replaced_and_the_bits_are_those_of_torchrun(
-    tiny_run: Path, tmp_path: Path
+def same_bits(one: Path, other: Path, step: int) -> bool:
+    folders = (FitFolder(fit).checkpoints / f"step-{step:06d}" for fit in (one, other))
+    names = ("model.safetensors", "ema.safetensors")
+    first, second = ([(folder / name).read_bytes() for name in names] for folder in folders)
+    return first == second
+
+
+@on_a_ray
+@pytest.mark.parametrize(
+    ("steps", "killed"), [(6, False), pytest.param(12, True, marks=pytest.mark.long)]
+)
+def test_ranks_on_ray_end_with_the_bits_of_torchrun_also_where_one_is_killed(
+    tiny_run: Path, tmp_path: Path, steps: int, killed: bool
 ) -> None:
-    sets, out = ("steps=12",), tmp_path / "ray"
+    sets, out = (f"steps={steps}",), tmp_path / "ray"
     run(tiny_run, tmp_path / "plain", 2, *sets)
-    with killed_after(out, 4) as killed, capture_logs() as told:
+    with killed_after(out, 4 if killed else steps + 1) as victims, capture_logs() as told:
         result = on_ray(tiny_run, out, *sets)
-    assert len(killed) == 1
-    assert (result.steps_done, result.finished, result.skipped) == (12, True, {})
+    assert len(victims) == killed
+    assert (result.steps_done, result.finished, result.skipped) == (steps, True, {})
     events = [line for line in told if line["event"] == "ranks were lost, starting anew"]
-    assert len(events) == 1
-    assert 4 <= events[0]["after_step"] < 12
-    for name in ("model.safetensors", "ema.safetensors"):
-        one, other = (
-            (FitFolder(fit).checkpoints / "step-000012" / name).read_bytes()
-            for fit in (out, tmp_path / "plain")
-        )
-        assert one == other
+    assert len(events) == killed
+    assert all(4 <= event["after_step"] < steps for event in events)
+    assert same_bits(out, tmp_path / "plain", steps)
     assert not list(out.glob(".ray-*"))
 
 
-@pytest.mark.parametrize("", [pytest.param(marks=[*ON_RAY, pytest.mark.long])])
+@on_a_ray
+@pytest.mark.long
 def test_what_would_fail_again_is_not_tried_again(tiny_run: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     with (
