@@ -100,6 +100,7 @@ def _ray(ray: Any) -> Iterator[None]:
         if "RAY_ADDRESS" in os.environ:
             ray.init(runtime_env=environment)
         else:  # not any Ray that happens to run here, such as that of a build
+            os.environ.setdefault("RAY_worker_niceness", "0")  # ranks are no work on the side
             ray.init("local", include_dashboard=False, runtime_env=environment, _temp_dir=folder)
         try:
             yield
