@@ -145,7 +145,8 @@ class Pool:
                 if ":" not in name and "memory" not in name
             }
             print(
-                f"{self.renderers.count} workers wait for room; the cluster has {offered}",
+                f"none of {self.renderers.count} workers has started in {_ROOM_WAIT_S:g} s: they "
+                f"wait for room (Ray has {offered} in all), or the machine is slow",
                 file=sys.stderr,
                 flush=True,
             )

@@ -7,6 +7,7 @@ nodes are started, see ``docs/cluster.md``.
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -83,6 +84,8 @@ def connected(options: "RayOptions") -> Iterator[Any]:
 
 
 def _start(ray: Any, options: "RayOptions", folder: Path) -> None:
+    # Ray makes a token for each of its own and says so; nobody else is to reach this one.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     ray.init(
         **options.of_this_machine(),
         include_dashboard=False,

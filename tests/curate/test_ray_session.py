@@ -66,7 +66,7 @@ def works_of(kind: type[Worker], folder: Path, options: RayOptions) -> list[Any]
 @pytest.mark.ray
 @pytest.mark.blender
 def test_one_ray_spills_where_it_is_told_says_why_workers_die_and_leaves_nothing(
-    short: Path, tmp_path: Path
+    short: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "workers.log"
     options = RayOptions(1, temp=short, object_store_mb=80, log=log)
@@ -97,6 +97,7 @@ def test_one_ray_spills_where_it_is_told_says_why_workers_die_and_leaves_nothing
         assert "1 workers died over this asset, the last was the worker with" in outcome.fault
         assert outcome.log_tail == "now opening a"
     assert list(short.iterdir()) == []
+    assert "authentication" not in capfd.readouterr().err
     kept = log.read_text()
     assert kept.count("cannot open libEGL.so.1") == 1
     assert kept.count("now opening a") == 1
