@@ -32,29 +32,35 @@ class LastWords:
         """Return in one line where a worker died, and the last lines that it wrote."""
         where, lines = "a worker on an unknown node", ""
         with contextlib.suppress(Exception):  # what is asked for here must not hide the error
-            where, lines = self._ask(actor._actor_id.hex())
+            where, node_id, pid = self._place_of(actor._actor_id.hex())
+            lines = self._lines_of(node_id, pid) if node_id else ""
         if self.log is not None:
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             with contextlib.suppress(OSError), self.log.open("a") as stream:
                 stream.write(f"{now} {where}: {error}\n{lines}\n\n")
         return where, "\n".join(lines.splitlines()[-_LINES_MAX:])
 
-    def _ask(self, actor_id: str) -> tuple[str, str]:
+    def _place_of(self, actor_id: str) -> tuple[str, str, int]:
+        """Say where it worked; returns its node too where that can be asked, and its process."""
         from ray._private import state  # the public way asks the dashboard, which may not run
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         found = state.actors(actor_id)
         node_id, pid = found["Address"]["NodeID"], found["Pid"]
         node = next((n for n in self.ray.nodes() if n["NodeID"] == node_id), None)
         if node is None:
-            return "a worker that never had a node", ""
+            return "a worker that never had a node", "", pid
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         where = f"the worker with process id {pid} on node {name}"
         if not node["Alive"]:
-            return f"{where}, which is gone with its logs", ""
+            return f"{where}, which is gone with its logs", "", pid
+        return where, node_id, pid
+
+    def _lines_of(self, node_id: str, pid: int) -> str:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
         read = self.ray.remote(_tails).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        return where, self.ray.get(read.remote(pid), timeout=_WAIT_S)
+        return self.ray.get(read.remote(pid), timeout=_WAIT_S)
 
 
 def _tails(pid: int) -> str:

@@ -216,7 +216,7 @@ function slider(offer, i) {
   const say = () => {
     input.value = chosen[i] ?? off;
     const unit = about[offer.score]?.unit ?? UNITS[offer.score] ?? "", value = chosen[i] === null ? null : offer.texts[chosen[i]];
-    out.textContent = value === null ? "none" : `${grouped(value)} ${unit}`.trimEnd();
+    out.textContent = value === null ? "no limit" : `${breaks} ${grouped(value)} ${unit}`.trimEnd();
     input.dataset.value = value ?? "";
     input.setAttribute("aria-valuetext", out.textContent);
     label.classList.toggle("moved", chosen[i] !== offer.place);
@@ -228,7 +228,7 @@ function slider(offer, i) {
     soon();
   });
   offer.say = say;
-  head.append(make("code", "", offer.setting), ` ${breaks} `, out);
+  head.append(make("code", "", offer.setting), " ", out);
   label.append(head, input);
   say();
   return label;

@@ -87,3 +87,20 @@ def test_lost_work_is_done_again_by_another_worker_and_the_first_is_ended(
     assert outcome.document == {"rows": []}
     assert fake.killed == made[:1]
     assert len(made) == 2
+
+
+class Slow(LastWords):
+    """Knows where a worker was, and cannot get at what it wrote."""
+
+    def _place_of(self, actor_id: str) -> tuple[str, str, int]:
+        return f"the worker {actor_id}", "node", 7
+
+    def _lines_of(self, node_id: str, pid: int) -> str:
+        raise ray.exceptions.GetTimeoutError(f"{node_id} {pid}")
+
+
+def test_where_a_worker_died_is_said_though_its_log_cannot_be_read(tmp_path: Path) -> None:
+    actor = SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: "a1"))
+    words = Slow(Ray(), tmp_path / "workers.log")
+    assert words.of(actor, ValueError("gone")) == ("the worker a1", "")
+    assert "the worker a1: gone" in (tmp_path / "workers.log").read_text()
