@@ -250,10 +250,15 @@ def test_what_is_within_the_tolerance_is_found_and_else_is_not(
     assert leaders.find(Sketch(1, values[target] + 0.0021)) is None or dims < 3
 
 
-def test_the_first_leader_of_several_is_followed() -> None:
+@pytest.mark.parametrize(
+    ("values", "later"),
+    [((0.0, 1.8), 0.95), ((0.9, -0.9), 0.0), ((-0.9, 0.9), 0.0)],
+    ids=["in one cell", "the other in the cell before", "the other in the cell after"],
+)
+def test_the_first_leader_of_several_is_followed(values: tuple[float, float], later: float) -> None:
     leaders = Leaders(1.0)
-    for number, value in enumerate([0.0, 1.8]):
+    for number, value in enumerate(values):
         leaders.add(Sketch(1, np.array([value])), number)
-    found = leaders.find(Sketch(1, np.array([0.95])))
+    found = leaders.find(Sketch(1, np.array([later])))
     assert found is not None
-    assert (found.number, found.distance) == (0, 0.95)
+    assert (found.number, found.distance) == (0, abs(later - values[0]))

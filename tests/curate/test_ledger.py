@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from curate import compact as compaction
 from curate import ledger
 from curate.compact import compact
+from curate.records import Records
 from shards.files import temporary_for
 
 
@@ -109,6 +110,15 @@ def test_the_newest_word_on_an_asset_replaces_all_older_ones(run: Path) -> None:
         [row("b", -1, "failed")],
     )
     assert words(run) == [("a", 0, "rejected"), ("b", -1, "failed"), ("c", 0, "kept")]
+
+
+def test_what_a_build_looks_up_is_the_newest_word_too(run: Path) -> None:
+    write(run, [row("a", 0), row("a", 1), row("b")], [row("a", 0, "rejected")])
+    records = Records()
+    records.read_ledger(run)
+    for rows in (records.rows("a"), records.whole_rows("a")):
+        assert [(one["clip_index"], one["verdict"]) for one in rows] == [(0, "rejected")]
+    assert len(records.rows("b")) == 1
 
 
 def test_parts_are_ordered_by_their_number(run: Path) -> None:
