@@ -155,10 +155,12 @@ class RunFolder:
 
     def barred(self, source: Source) -> Source:
         """Refuse an asset that was taken down as a whole: it is not even fetched again."""
+        if not self._tombstones or source.refusal:
+            return source
         names = {source.uid, content_name(source.sha256)}
-        if not source.refusal and not names.isdisjoint(self._tombstones):
-            return replace(source, refusal="taken_down")
-        return source
+        return (
+            source if names.isdisjoint(self._tombstones) else replace(source, refusal="taken_down")
+        )
 
     def settled_rows(self, source: Source) -> list[dict[str, Any]] | None:
         """Return an asset's ledger rows if nothing has to be done for it; see ``known_rows``."""
@@ -296,8 +298,8 @@ class RunFolder:
         """Say what changed since rows were made; an empty string if they still stand."""
         if any(row["settings"] != self.basis for row in rows):
             return "settings"
-        known = next((s for s in (source, self.barred(source)) if _same_word(s, rows[0])), None)
-        if known is None:
+        known = source
+        if not _same_word(known, rows[0]) and not _same_word(known := self.barred(source), rows[0]):
             return "said"
         if self.retry_failed and any(row["verdict"] == "failed" for row in rows):
             return "retry"

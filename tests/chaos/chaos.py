@@ -43,7 +43,7 @@ _SETTINGS = [
     "limits.retry.pause_max_s=0.5", "store.lease_s=5", "store.pause_s=0.05", "store.timeout_s=5",
 ]  # fmt: skip
 _CUT_OFF = "the Ray node that this build is connected to"
-_BUILD_TIMEOUT_S = 300.0
+_END_TIMEOUT_S = 300.0  # for a build to end once nothing is killed any more
 _FAULTY_SHARE = 0.05  # of all requests to a bad store
 _CARDS = {"blender": 4, "worker": 3, "driver": 2, "node": 1}  # how often each dies
 _WRITERS = 2  # likewise, of those who upload a shard
@@ -128,15 +128,18 @@ class Killer:
     driver, which is there also while nothing else is yet.
     """
 
-    def __init__(self, nodes: Nodes, seed: int, *, writers: bool = False) -> None:
+    def __init__(
+        self, nodes: Nodes, seed: int, pause_max_s: float, *, writers: bool = False
+    ) -> None:
         self.nodes = nodes
+        self.pause_max_s = pause_max_s
         self.draw = random.Random(seed)
         self.killed: Counter[str] = Counter()
         self._cards = {**_CARDS, "writer": _WRITERS} if writers else _CARDS
         self._deck: list[str] = []
 
     def pause_s(self) -> float:
-        return self.draw.uniform(0.1, 2.5)
+        return self.draw.uniform(0.1, self.pause_max_s)
 
     def strike(self, driver: subprocess.Popen[bytes]) -> None:
         """Kill the next thing, once there is such a thing; another first if that takes long."""
@@ -181,14 +184,14 @@ def _is(kind: str, process: psutil.Process) -> bool:
 
 
 def storm(
-    inputs: Path, place: Path | str, kills: int, seed: int
+    inputs: Path, place: Path | str, kills: int, seed: int, pause_max_s: float = 2.5
 ) -> tuple[Counter[str], list[Outcome]]:
     """Build under fire until so many kills were made; returns what died, and each build's end.
 
     RUNs are made below ``place``, a folder or a URL.
     """
     nodes = Nodes()
-    killer = Killer(nodes, seed, writers=is_object_url(place))
+    killer = Killer(nodes, seed, pause_max_s, writers=is_object_url(place))
     ends: list[Outcome] = []
     try:
         while killer.killed.total() < kills:
@@ -206,7 +209,6 @@ def _build_under_fire(
     inputs: Path, run: Path | str, nodes: Nodes, killer: Killer, kills: int
 ) -> None:
     """Give the same command until it ends well."""
-    deadline = time.monotonic() + _BUILD_TIMEOUT_S
     # every second build has one worker that curates and one that renders
     apart = str(run)[-1] in "13579"
     crew = ("--workers", "1", "--curate-workers", "1") if apart else ("--workers", "2")
@@ -219,7 +221,7 @@ def _build_under_fire(
                     time.sleep(killer.pause_s())
                     if driver.poll() is None:
                         killer.strike(driver)
-                driver.wait(timeout=max(deadline - time.monotonic(), 1.0))
+                driver.wait(timeout=_END_TIMEOUT_S)
             finally:
                 driver.kill()
             said.seek(0)
@@ -271,6 +273,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pause-max-s", type=float, default=6.0, help="between two kills")
     parser.add_argument("--assets", type=int, default=4)
     parser.add_argument("--store", choices=("", "s3"), default="", help="where the RUNs lie")
     options = parser.parse_args()
@@ -285,7 +288,7 @@ def main() -> None:
             place, proxy = until_done.enter_context(bad_store(options.seed))
             faults = proxy.done
         started = time.monotonic()
-        killed, ends = storm(inputs, place, options.kills, options.seed)
+        killed, ends = storm(inputs, place, options.kills, options.seed, options.pause_max_s)
         wrong = sum(end != outcome(folder / "calm") for end in ends)
         figures = {
             "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
