@@ -47,7 +47,7 @@ _END_TIMEOUT_S = 300.0  # for a build to end once nothing is killed any more
 _FAULTY_SHARE = 0.05  # of all requests to a bad store
 _CARDS = {"blender": 4, "worker": 3, "driver": 2, "node": 1}  # how often each dies
 _WRITERS = 2  # likewise, of those who upload a shard
-_WAIT_FOR_KIND_S = 5.0
+_WAIT_FOR_KIND_S = 10.0
 Outcome = tuple[Counter[tuple[str, str]], list[tuple[Any, ...]]]
 
 
