@@ -69,9 +69,10 @@ def gather(
     left_out: Counter[str] = Counter()
     present: set[str] = set()  # of the allowed names
     sources, places = SourceTable(), ScratchSet()
+    repeats = len(texts) != 1 or not os.path.isdir(texts[0])  # in one folder all is there once
     for source in _each(texts, config, allowed_names, left_out):
         # a file that several inputs name counts once, as the first one names it
-        if places.add(_place(source)):
+        if not repeats or places.add(_place(source)):
             sources.add(marked(source, allowed_names, denied))
             if allowed_names is not None:
                 present |= source.names() & allowed_names
@@ -104,11 +105,16 @@ def _each(
 def _local(inputs: list[Path]) -> Iterator[Source]:
     places, paths = ScratchSet(), ScratchSet()
     empty = True
-    for source in each_source(inputs, places.add, paths.add):
+    is_free = paths.add if len(inputs) > 1 else _always  # in one root no path is there twice
+    for source in each_source(inputs, places.add, is_free):
         empty = False
         yield source
     if empty:
         raise ConfigError(nothing_in(inputs))
+
+
+def _always(_: bytes) -> bool:
+    return True
 
 
 def _place(source: Source) -> bytes:

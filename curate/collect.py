@@ -106,6 +106,8 @@ class Collector:
         self.rules: Counter[str] = Counter()
         self.assets = 0
         self._last: Place = FIRST  # of the asset whose turn was last
+        self._before: Place = FIRST  # up to here all was done when the build began,
+        self._staged: set[str] = set()  # these assets staged and all others entered
         self._coming: Iterator[tuple[Source, str]] | None = None
         self._turn: tuple[Source, str] | None = None  # the next one, and how it was found
         self._ready: dict[str, Rows] = {}  # finished, before their turn
@@ -127,7 +129,6 @@ class Collector:
         Nothing is packed yet, and no copy is looked for: workers need not wait for that.
         """
         missing = 0
-        after = FIRST  # the last one before all that are missing
         done: list[tuple[str, str, str]] = []
         begun = self.run.begun()
         for source, state, rows in review(self.run, self.sources):
@@ -139,13 +140,16 @@ class Collector:
             if state == "finished" and source.uid in begun:
                 self.run.discard(source.uid)
             if not missing:
-                after = place_of(source)
+                self._before = place_of(source)
+                if state == "staged":
+                    self._staged.add(source.uid)
+                continue
             done.append((state, *place_of(source)))
             if len(done) == _ENTER_ROWS:
                 self.sources.set_done(done)
                 done.clear()
         self.sources.set_done(done)
-        return Missing(self, missing, after)
+        return Missing(self, missing, self._before)
 
     def finished(self, source: Source, rows: Rows) -> None:
         """Take over an asset whose staging folder is complete."""
@@ -227,6 +231,9 @@ class Collector:
             if self._coming is None:
                 self._coming = self.sources.after(self._last)
             self._turn = next(self._coming, None)
+            if self._turn is not None and place_of(self._turn[0]) <= self._before:
+                source, _ = self._turn
+                self._turn = source, "staged" if source.uid in self._staged else "finished"
         return self._turn
 
     def _collect(self, source: Source, rows: Rows, *, settled: bool) -> None:

@@ -360,7 +360,8 @@ def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
         return not source.stamp or source.stamp == row.get("stamp")
     if source.sha256 and row.get("sha256") and source.sha256 != row["sha256"]:
         return False
-    for name, *stamp in json.loads(row.get("companions") or "[]"):
+    companions = row.get("companions") or "[]"
+    for name, *stamp in json.loads(companions) if companions != "[]" else ():
         if stamp_of(source.file.parent / name) != tuple(stamp):
             return False
     now = stamp_of(source.file)

@@ -19,6 +19,7 @@ FORMATS = (".glb", ".gltf", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".blend")
 REFUSALS = ("denied", "not_allowed", "taken_down")  # rules of assets that lists keep out
 IsNew = Callable[[bytes], bool]
 _SLUG_MAX = 40
+_NO_SLUG = re.compile(r"[^A-Za-z0-9]+")
 _PUBLISHED_ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -190,9 +191,18 @@ def _real(file: Path | str) -> bytes:
 
 def uid_for(address: str) -> str:
     """Name an asset: a readable stem and ten hex digits of the hash of its path."""
-    stem = re.sub(r"[^A-Za-z0-9]+", "_", Path(address).stem).strip("_")[:_SLUG_MAX] or "asset"
+    stem = _NO_SLUG.sub("_", _stem(address)).strip("_")[:_SLUG_MAX] or "asset"
     digest = hashlib.sha256(address.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{stem}-{digest[:10]}"
+
+
+def _stem(address: str) -> str:
+    """Return what ``Path(address).stem`` is, mostly without making one: there are a million."""
+    name = address.rpartition("/")[2]
+    if name in ("", ".", ".."):
+        return Path(address).stem
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else name
 
 
 def as_text(path: str) -> str:

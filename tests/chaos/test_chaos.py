@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.chaos import ROOT, Outcome, bad_store, command, make_inputs, outcome, storm
 
-pytestmark = [pytest.mark.blender, pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.blender, pytest.mark.ray, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
