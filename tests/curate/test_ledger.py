@@ -12,6 +12,7 @@ from curate import ledger
 from curate.compact import compact
 from curate.records import Records
 from shards.files import temporary_for
+from shards.seeding import rng_for
 
 
 def row(uid: str, clip: int = 0, verdict: str = "kept", **more: Any) -> dict[str, Any]:
@@ -194,3 +195,27 @@ def test_it_reads_as_a_dictionary_that_is_updated(
         write(run, [row(uid, i, v) for uid, said in part.items() for i, v in enumerate(said)])
         expected |= part
     assert words(run) == [(u, i, v) for u in sorted(expected) for i, v in enumerate(expected[u])]
+
+
+def test_compaction_reads_row_groups_again_that_it_had_to_let_go(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compaction, "_FEW_ROWS", 0)
+    monkeypatch.setattr(compaction, "_ROW_GROUP", 3)
+    monkeypatch.setattr(compaction, "_ROWS_HELD", 7)
+    draw = rng_for(0, "parts")
+    for turn in range(3):  # from the second on, the first part has many row groups
+        for part in range(6):
+            uids = draw.choice(list("abcdefghijklmnop"), 5, replace=False).tolist()
+            rows = [
+                row(uid, clip, "kept", motion=draw.random(), activity_curve=[float(part), clip])
+                for uid in uids
+                for clip in range(int(draw.integers(1, 4)))
+            ]
+            write(run, rows)
+        expected = ledger.load(run)
+        compact(run)
+        (whole,) = ledger.parts(run)
+        file = pq.ParquetFile(whole)
+        assert {file.metadata.row_group(i).num_rows for i in range(file.num_row_groups - 1)} == {3}
+        assert file.read().to_pylist() == expected, turn
