@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from curate.duplicates import RULES, clip_name, is_candidate
@@ -12,6 +13,7 @@ from shards.scratch import ScratchSet
 
 State = Literal["finished", "staged", "begun", "original", "taken_down"] | Unsettled
 _EXAMPLES_MAX = 3
+_TOGETHER = 256  # assets whose rows are looked up at once
 
 MEANINGS: Mapping[State, str] = {
     "finished": "nothing",
@@ -80,7 +82,7 @@ def review(
     """
     known = ScratchSet()  # clips that are kept, or copies of such
     begun = run.begun()
-    for source in sources:
+    for source in _with_rows_near(run, sources):
         state: State = "staged"
         rows = run.staged_rows(source) if source.uid in begun else None
         if rows is None:
@@ -96,6 +98,13 @@ def review(
         for name in own | {clip_name(row) for row in rows if row["rule"] in RULES}:
             known.add(name)
         yield source, state, rows
+
+
+def _with_rows_near(run: RunFolder, sources: Iterable[Source]) -> Iterator[Source]:
+    coming = iter(sources)
+    while some := list(islice(coming, _TOGETHER)):
+        run.bring_near(some)
+        yield from some
 
 
 def make_plan(run: RunFolder, sources: Iterable[Source]) -> Plan:

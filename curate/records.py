@@ -6,7 +6,7 @@ and whether its clip is a copy (``COLUMNS``); a whole row is read from its ledge
 asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,11 @@ class Records:
             f"CREATE TABLE row ({names}, part, row_group, PRIMARY KEY (uid, clip_index)) "
             "WITHOUT ROWID"
         )
-        self._scratch.execute(
-            "CREATE TABLE sample (uid, key, fingerprint, PRIMARY KEY (uid, key)) WITHOUT ROWID"
-        )
         self._parts: list[Path] = []
         self._group: _Group | None = None  # the row group that was read last
+        self._near: dict[str, list[Row]] = {}
+        self._keys: SampleKeys | None = None
+        self._added: dict[str, dict[str, str]] = {}  # uid -> key -> fingerprint
 
     def read_ledger(self, run: Path) -> None:
         """Take all rows of a run's ledger."""
@@ -83,21 +83,31 @@ class Records:
         self._scratch.executemany("DELETE FROM row WHERE uid = ?", known)
 
     def read_samples(self, keys: SampleKeys) -> None:
-        """Take all samples of shards."""
-        self._scratch.executemany("INSERT INTO sample VALUES (?, ?, ?)", keys.fingerprints())
+        """Take all samples of shards, as they are now."""
+        keys.note_found()
+        self._keys = keys
 
     def add_sample(self, uid: str, key: str, fingerprint: str) -> None:
         """Take a sample that is in no shard just now."""
-        self._scratch.execute(
-            "INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", (uid, key, fingerprint)
-        )
+        self._added.setdefault(uid, {})[key] = fingerprint
 
     def rows(self, uid: str) -> list[Row]:
         """Return ``COLUMNS`` of an asset's rows, in the order of its clips."""
-        found = self._scratch.execute(
-            "SELECT * FROM row WHERE uid = ? ORDER BY clip_index", (uid,)
-        ).fetchall()
-        return [dict(zip(COLUMNS, row, strict=False)) for row in found]
+        if (near := self._near.get(uid)) is None:
+            near = self._look_up([uid])[uid]
+        return [row.copy() for row in near]
+
+    def bring_near(self, uids: Sequence[str]) -> None:
+        """Look up the rows of some assets together, which are asked for next."""
+        self._near = self._look_up(uids)
+
+    def _look_up(self, uids: Sequence[str]) -> dict[str, list[Row]]:
+        marks = ", ".join("?" * len(uids))
+        query = f"SELECT * FROM row WHERE uid IN ({marks}) ORDER BY uid, clip_index"
+        found: dict[str, list[Row]] = {uid: [] for uid in uids}
+        for row in self._scratch.execute(query, uids):
+            found[row[0]].append(dict(zip(COLUMNS, row, strict=False)))
+        return found
 
     def whole_rows(self, uid: str) -> list[Row]:
         """Read an asset's rows with all their columns, in the order of its clips."""
@@ -116,5 +126,5 @@ class Records:
 
     def samples(self, uid: str) -> Mapping[str, str]:
         """Return key -> fingerprint of an asset's samples."""
-        query = "SELECT key, fingerprint FROM sample WHERE uid = ?"
-        return dict(self._scratch.execute(query, (uid,)).fetchall())
+        found = {} if self._keys is None else self._keys.found(uid)
+        return found | self._added.get(uid, {})

@@ -16,7 +16,7 @@ import shutil
 import socket
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -181,6 +181,10 @@ class RunFolder:
             return rows, change or "takedown"
         there = self._standing(self.committed(source.uid))
         return rows, "" if self._standing(kept_samples(rows)) == there else "samples"
+
+    def bring_near(self, sources: Sequence[Source]) -> None:
+        """Look up the rows of some assets together, which are asked for next."""
+        self._records.bring_near([source.uid for source in sources])
 
     def entered_rows(self, uid: str, *, whole: bool) -> list[dict[str, Any]]:
         """Return an asset's ledger rows: whole, or ``records.COLUMNS`` of them."""
@@ -371,34 +375,6 @@ def _same_files(source: Source, row: Mapping[str, Any]) -> bool:
         return row.get("sha256") == sha256_of(source.file)
     except OSError:
         return False
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """List the settings and versions that differ and that decide verdicts or bytes."""
-    before, after = _flat(old), _flat(new)
-    ignored = (
-        "config.limits.",
-        "config.shards.",
-        "config.fetch.",
-        "config.store.",
-        "commit",
-        "counts",
-        "complete",
-    )
-    return [
-        f"{name.removeprefix('config.')}: {before.get(name)!r}, now {after.get(name)!r}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name) and not name.startswith(ignored)
-    ]
-
-
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(tree, Mapping):
-        return {prefix: tree}
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{name}" if prefix else name)
-    return flat
 
 
 @functools.cache

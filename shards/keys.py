@@ -33,9 +33,17 @@ class SampleKeys(MutableMapping[str, IndexEntry]):
         query = 'SELECT * FROM entry WHERE shard = ? ORDER BY "offset"'
         return [IndexEntry(*row) for row in self._scratch.execute(query, (shard,)).fetchall()]
 
-    def fingerprints(self) -> Iterator[tuple[str, str, str]]:
-        """Iterate over (uid, key, fingerprint); nothing may be changed meanwhile."""
-        yield from self._scratch.execute("SELECT uid, key, fingerprint FROM entry ORDER BY key")
+    def note_found(self) -> None:
+        """Keep what is there now for ``found``, whatever is changed afterwards."""
+        self._scratch.execute(
+            "CREATE TABLE found (uid, key, fingerprint, PRIMARY KEY (uid, key)) WITHOUT ROWID"
+        )
+        self._scratch.execute("INSERT INTO found SELECT uid, key, fingerprint FROM entry")
+
+    def found(self, uid: str) -> dict[str, str]:
+        """Return key -> fingerprint of an asset's samples at the time of ``note_found``."""
+        query = "SELECT key, fingerprint FROM found WHERE uid = ?"
+        return dict(self._scratch.execute(query, (uid,)).fetchall())
 
     def __getitem__(self, key: str) -> IndexEntry:
         """Return the entry of a key, or raise KeyError."""
