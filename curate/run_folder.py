@@ -285,7 +285,7 @@ class RunFolder:
                     f"{self.name}: run.json is damaged: {error}. Delete it and run the same "
                     "command again: it is written anew"
                 ) from error
-            self.changes = _changes(before, self._document())
+            self.changes = changes(before, self._document())
         if self.changes and not update:
             raise RunError(
                 f"{self.name}: was built with other settings:\n  "
