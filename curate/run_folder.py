@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from curate import ledger
 from curate.asset import basis_of, done_file, stamp_of
+from curate.changes import changes
 from curate.compact import compact
 from curate.config import BuildConfig
 from curate.records import Records
