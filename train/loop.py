@@ -123,11 +123,11 @@ class _Run:
         self.logs = folder.logs
 
     def go(self, on_step: Callable[[StepReport], None] | None, hooks: Sequence[Hook]) -> FitResult:
-        """Train; where all ranks stop over the same, the checkpoint being written is finished."""
+        """Train; where no rank is lost, the checkpoint being written is finished."""
         try:
             return self._steps(on_step, hooks)
-        except TrainingError as error:
-            if error.everywhere:
+        except BaseException as error:  # Ctrl-C too
+            if self.ranks.world == 1 or (isinstance(error, TrainingError) and error.everywhere):
                 self.saver.close()
             raise
 

@@ -1,19 +1,29 @@
 import math
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
 from tests.train.small import CONFIG, random_batch
-from train.config import FaultConfig, LossConfig, OptimConfig, ParallelConfig, TrainConfig
+from train.config import (
+    CheckpointConfig,
+    FaultConfig,
+    LossConfig,
+    OptimConfig,
+    ParallelConfig,
+    TrainConfig,
+)
 from train.draws import draw
 from train.loop import FitResult, fit
 from train.ranks import TrainingError
 from train.report import ProgressLines, StepReport
 from train.run import FitFolder, plan_fit
+from train.saver import Saver
 from train.trainer import Trainer, learning_rate
 
 CPU = torch.device("cpu")
@@ -25,6 +35,28 @@ ON_TINY = CONFIG.model_copy(
 
 def fit_to(out: Path, data: Path, config: TrainConfig) -> FitResult:
     return fit(plan_fit(config, data, out), data, out)
+
+
+@pytest.mark.slow
+def test_ctrl_c_waits_for_the_checkpoint_that_is_being_written(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Saver._write
+
+    def slowly(self: Saver, *parts: Any) -> None:
+        time.sleep(0.5)
+        write(self, *parts)
+
+    def interrupt(report: StepReport) -> None:
+        if report.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Saver, "_write", slowly)
+    checkpoint = CheckpointConfig(every_steps=2, background=True)
+    config = ON_TINY.model_copy(update={"checkpoint": checkpoint})
+    with pytest.raises(KeyboardInterrupt):
+        fit(plan_fit(config, tiny_run, tmp_path), tiny_run, tmp_path, interrupt)
+    assert FitFolder(tmp_path).steps_done() == 2
 
 
 class Killed(Exception):
