@@ -76,7 +76,7 @@ def test_a_node_that_is_to_go_away_stops_a_build_on_ray(
     run = tmp_path / "run"
     driver = started(inputs, run, "--workers", "1")
     os.kill(driver.pid, signal.SIGTERM)
-    driver.communicate(timeout=40)
+    driver.communicate(timeout=100)
     assert driver.returncode == 143
     finish(inputs, run)
     assert samples(run) == samples(undisturbed)
@@ -131,6 +131,7 @@ def test_only_the_output_and_the_machine_stop_a_run(tmp_path: Path) -> None:
     assert not of_machine(FileNotFoundError(errno.ENOENT, "gone", "x.glb"), staging)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_build_whose_own_ray_node_dies_says_so_and_goes_on(
     inputs: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from curate.pool import Crew, Pool
 from curate.sources import Source
 from curate.window import Window
 from render.config import RetryConfig
+from shards.errors import MachineError
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -104,3 +105,13 @@ def test_where_a_worker_died_is_said_though_its_log_cannot_be_read(tmp_path: Pat
     words = Slow(Ray(), tmp_path / "workers.log")
     assert words.of(actor, ValueError("gone")) == ("the worker a1", "")
     assert "the worker a1: gone" in (tmp_path / "workers.log").read_text()
+
+
+def test_a_build_ends_whose_own_node_is_gone(tmp_path: Path) -> None:
+    fake = Ray()
+    fake.nodes = lambda: [{"NodeID": "here", "Alive": False}]  # type: ignore[method-assign]
+    job = Job(Source("a", "a.glb", tmp_path, tmp_path), BuildConfig(), {}, tmp_path / "a", {})
+    crew = Crew(lambda: Actor([LOST[0]]), 1)
+    pool = Pool(LastWords(fake, None), crew, None, RetryConfig(pause_s=0))
+    with pytest.raises(MachineError, match=r"that this build is connected to \(here\) is gone"):
+        list(pool.run(Window([job], 1)))
