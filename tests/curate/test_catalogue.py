@@ -231,6 +231,7 @@ def test_tables_of_ids_have_many_names(tmp_path: Path) -> None:
         read_id_list(str(tmp_path / "no.csv"))
 
 
+@pytest.mark.slow
 def test_published_lists_against_a_ledger(tmp_path: Path, assets_dir: Path) -> None:
     lists = assets_dir.parent / "lists"
     if not lists.is_dir():

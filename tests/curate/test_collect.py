@@ -240,6 +240,7 @@ class Dies:
         return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("calls", [1, 2])
 @pytest.mark.parametrize("moment", ["commit", "append", "clear"])

@@ -11,6 +11,8 @@ from curate import ledger
 from curate.config import BuildConfig
 from tests.curate.staging import build, killed_at, make_inputs, outcome
 
+pytestmark = pytest.mark.slow  # together
+
 WORDS = {"a": "kept", "b": "kept=x kept", "c": "kept=x rejected", "d": "kept=x kept", "e": "kept"}
 KEPT = [("a.glb", 0), ("b.glb", 0), ("b.glb", 1), ("d.glb", 1), ("e.glb", 0)]
 

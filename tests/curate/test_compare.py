@@ -9,6 +9,8 @@ from curate import ledger
 from curate.compare import EXAMPLES_MAX, compare
 from shards.errors import RunError
 
+pytestmark = pytest.mark.slow  # together
+
 
 def row(uid: str, verdict: str = "kept", rule: str = "", **more: Any) -> dict[str, Any]:
     return {"uid": uid, "path": uid, "clip_index": 0, "verdict": verdict, "rule": rule} | more

@@ -102,6 +102,7 @@ def test_what_passes_is_outlived(hub: Hub, config: FetchConfig) -> None:
         assert here.file.stat().st_size == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["stall", "drip"])
 def test_a_slow_server_is_given_up(hub: Hub, config: FetchConfig, trouble: str) -> None:
     path = f"/{trouble}.glb"

@@ -70,6 +70,7 @@ def test_spoilt_json_ends_in_named_errors(assets_dir: Path, tmp_path: Path, name
     assert len(rules) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ZOO)
 def test_spoilt_trouble_ends_in_named_errors(tmp_path: Path, name: str) -> None:
     draw = _generator(name, "zoo")
@@ -85,6 +86,7 @@ def test_spoilt_trouble_ends_in_named_errors(tmp_path: Path, name: str) -> None:
         attempt(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["skin", "quantised_skin"])
 def test_spoilt_compressed_files_end_in_named_errors(tmp_path: Path, name: str) -> None:
     """The decoder is a process of its own: what crashes it costs the file."""

@@ -102,6 +102,7 @@ def test_review_draws_so_many_of_every_rule_and_always_the_same(audit_table: pa.
     assert report_payload.review_picks(audit_table, 0) == []
 
 
+@pytest.mark.slow
 def test_the_page_has_the_card_beside_it(tmp_path: Path) -> None:
     from typer import Typer
     from typer.testing import CliRunner

@@ -50,6 +50,7 @@ def test_a_batch_is_its_samples_stacked(tiny_run: Path, settings: dict[str, Any]
             assert array.dtype == alone[0][kind].dtype
 
 
+@pytest.mark.slow
 def test_a_slot_is_free_once_the_last_array_is_gone(tiny_run: Path) -> None:
     samples = batches(tiny_run, background=None, dtype="uint8")
     batch = samples.__getitems__([0, 1])

@@ -110,6 +110,7 @@ def assert_same(some: MapStyle, run: Path) -> None:
             np.testing.assert_array_equal(view.images, theirs.sequences[name].images)
 
 
+@pytest.mark.slow
 def test_http_gives_the_same_samples_by_range(server: Server, tiny_run: Path) -> None:
     assert_same(remote(server), tiny_run)
     ranges = [wanted for path, wanted in server.requests if path.endswith(".tar")]
@@ -123,6 +124,7 @@ def test_a_server_that_ignores_ranges_is_read_anyway(server: Server, tiny_run: P
     assert samples.view(3).key == MapStyle(tiny_run, AS_STORED).view(3).key
 
 
+@pytest.mark.slow
 def test_failing_cut_and_slow_answers_are_tried_again(server: Server, tiny_run: Path) -> None:
     samples = remote(server, timeout_s=0.5)
     server.fail_next = 2
@@ -152,6 +154,7 @@ def test_no_run_there_and_a_missing_shard_are_named(server: Server, tmp_path: Pa
         samples.view(0)
 
 
+@pytest.mark.slow
 def test_the_cache_spares_requests_and_mends_itself(
     server: Server, tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from train.ranks import Ranks
 from train.saver import Saver, moments, restore
 from train.trainer import Trainer
 
+pytestmark = pytest.mark.slow  # together
+
 CPU = torch.device("cpu")
 # a checkpoint has a file entry per tensor: the fewer, the faster
 CONFIG = SMALL.model_copy(
@@ -76,7 +78,6 @@ def test_a_copy_is_written_while_training_goes_on(tmp_path: Path) -> None:
     assert all(then[name].equal(value) for name, value in moments(fresh).items())
 
 
-@pytest.mark.slow
 def test_an_old_checkpoint_is_taken_up(trainer: Trainer, tmp_path: Path) -> None:
     path = save(trainer, tmp_path, 2)
     old = {
@@ -102,7 +103,6 @@ def copy_of(trainer: Trainer) -> Trainer:
     return made
 
 
-@pytest.mark.slow
 def test_the_last_ones_are_kept(trainer: Trainer, tmp_path: Path) -> None:
     for step in (1, 2, 10, 1_000_000):
         save(trainer, tmp_path, step)
