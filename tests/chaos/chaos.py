@@ -280,6 +280,15 @@ def make_inputs(folder: Path, assets: int) -> Path:
     return folder
 
 
+def differences(end: Outcome, undisturbed: Outcome) -> str:
+    """List samples and rows that only one of two builds has, a line each."""
+    lines: list[str] = []
+    for name, one, other in (("only here", end, undisturbed), ("missing", undisturbed, end)):
+        lines += [f"{name}: sample {key}" for key in (one[0] - other[0])]
+        lines += [f"{name}: row {row}" for row in one[1] if row not in other[1]]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Let a storm pass and print what died and what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -301,7 +310,12 @@ def main() -> None:
             faults = proxy.done
         started = time.monotonic()
         killed, ends = storm(inputs, place, options.kills, options.seed, options.pause_max_s)
-        wrong = sum(end != outcome(folder / "calm") for end in ends)
+        undisturbed = outcome(folder / "calm")
+        wrong = 0
+        for number, end in enumerate(ends):
+            if end != undisturbed:
+                wrong += 1
+                print(f"run{number} differs:\n{differences(end, undisturbed)}", file=sys.stderr)
         figures = {
             "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
             "requests_that_failed": faults.total() - faults["stall"],
