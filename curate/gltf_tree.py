@@ -13,11 +13,9 @@ import numpy as np
 from curate.gltf_file import Row, rows
 from curate.gltf_parts import GltfParts, HandOver
 from curate.gltf_values import finite_floats, read_floats
-from curate.rotations import compose, decompose
+from curate.rotations import compose, decompose, singular
 
 _BONE_LENGTH_MIN = 0.004
-_SINGULAR = 1e-5  # of the box that its columns span: less is rounding, in single precision
-_SMALLEST = 1e-30  # volume: about where single precision ends
 _JOINTS_MAX, _SKINNED_MAX = 200_000, 10_000  # beyond these the steps below take long
 
 
@@ -263,7 +261,7 @@ class _Builder:
         if known:
             own = np.stack([inverse[bones[at]] for at in known])
             above = np.stack([inverse[self.nodes[bones[at]].parent] for at in known])
-            if _singular(own[:, :3, :3]).any():
+            if singular(own[:, :3, :3]).any():
                 raise HandOver("an inverse bind matrix cannot be inverted")
             translation[known], rotation[known], _ = decompose(above @ np.linalg.inv(own))
         local = compose(translation, rotation, np.ones_like(translation))
@@ -369,9 +367,3 @@ def _instances(parts: GltfParts, instancing: Row) -> list[tuple[Any, Any, Any]]:
         "SCALE": np.ones((count, 3)),
     } | found
     return list(zip(rest["TRANSLATION"], rest["ROTATION"], rest["SCALE"], strict=True))
-
-
-def _singular(linear: np.ndarray) -> np.ndarray:
-    """Tell which matrices (n, 3, 3) cannot be inverted; how small they are does not matter."""
-    box = np.linalg.norm(linear, axis=1).prod(axis=1)
-    return np.abs(np.linalg.det(linear)) <= np.maximum(_SINGULAR * box, _SMALLEST)

@@ -13,12 +13,11 @@ import numpy as np
 
 from curate.gltf_accessors import FLOAT, Accessors
 from curate.gltf_file import Document, Row, rows
-from curate.rotations import compose
+from curate.rotations import compose, singular
 
 _NAME = "KHR_mesh_quantization"
 _DRACO = "KHR_draco_mesh_compression"
 _SIZED = {"POSITION", "NORMAL", "TANGENT"}
-_SINGULAR = 1e-5  # of the box that the columns span
 Transform = np.ndarray  # (4, 4)
 
 
@@ -78,9 +77,7 @@ def _size(doc: Document, accessors: Accessors, nodes: list[Row], skin: Row) -> T
     while joint is not None:
         found, joint = _local(nodes[joint]) @ found, parent.get(joint)
     with np.errstate(all="ignore"):
-        linear = found[:3, :3]
-        box = np.linalg.norm(linear, axis=0).prod()
-        sound = np.isfinite(found).all() and abs(np.linalg.det(linear)) > _SINGULAR * box
+        sound = np.isfinite(found).all() and not singular(found[None, :3, :3])[0]
     return found if sound else None
 
 

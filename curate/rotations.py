@@ -5,6 +5,9 @@ Quaternions are x y z w, as in glTF; matrices act on columns. Any leading axes.
 
 import numpy as np
 
+_SINGULAR = 1e-5  # of the box that the columns span: less is rounding, in single precision
+_SMALLEST = 1e-30  # volume: about where single precision ends
+
 
 def normalised(quaternions: np.ndarray) -> np.ndarray:
     """Scale quaternions (..., 4) to length 1; zeros become half a turn about x, as in Blender."""
@@ -58,6 +61,12 @@ def decompose(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     unit = linear / np.where(lengths > 0, lengths, 1.0)[:, None, :]
     sign = np.where(np.linalg.det(linear) < 0, -1.0, 1.0)
     return matrices[:, :3, 3], _quaternions(unit * sign[:, None, None]), lengths * sign[:, None]
+
+
+def singular(linear: np.ndarray) -> np.ndarray:
+    """Tell which matrices (n, 3, 3) cannot be inverted; how small they are does not matter."""
+    box = np.linalg.norm(linear, axis=1).prod(axis=1)
+    return np.abs(np.linalg.det(linear)) <= np.maximum(_SINGULAR * box, _SMALLEST)
 
 
 def _quaternions(m: np.ndarray) -> np.ndarray:

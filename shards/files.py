@@ -97,7 +97,7 @@ def own_folder(kind: str) -> Path:
     mine = f"{_FOLDERS}-{kind}-{_machine()}-"
     for folder in Path(tempfile.gettempdir()).glob(f"{mine}*"):
         owner = folder.name.removeprefix(mine).partition("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdigit() and not is_alive(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{mine}{os.getpid()}-"))
 
@@ -110,7 +110,10 @@ def _machine() -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine runs; 0 is none."""
+    if pid == 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from shards.files import is_alive
+
 _PAGE = 4096
 _LOCK_TIMEOUT_S = 5.0  # a worker that was killed while it held the lock must not stop the others
 
@@ -63,7 +65,7 @@ class Ring:
         try:
             had = self._had.setdefault(os.getpid(), set())
             slots = sorted(range(self.slots), key=lambda slot: slot not in had)
-            for alive in (lambda pid: pid != 0, _is_alive):
+            for alive in (lambda pid: pid != 0, is_alive):
                 for slot in slots:
                     if not alive(self._owners[slot]):
                         self._owners[slot] = os.getpid()
@@ -108,15 +110,3 @@ def ring_of(token: tuple[int, int]) -> Ring:
 def _free_if_ours(ring: Ring, slot: int, pid: int) -> None:
     if os.getpid() == pid:  # not in a child that was forked while the batch was alive
         ring.free(slot)
-
-
-def _is_alive(pid: int) -> bool:
-    if pid == 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
