@@ -125,6 +125,8 @@ class BlenderProcess:
         request: dict[str, Any],
         timeout_s: float,
         on_event: Callable[[dict[str, Any]], None] | None = None,
+        *,
+        may_start: bool = True,
     ) -> dict[str, Any]:
         """Send one request and wait for its answer.
 
@@ -132,11 +134,14 @@ class BlenderProcess:
             request: ``op`` and what it needs.
             timeout_s: the process is killed when the answer takes longer.
             on_event: called with what the process tells before it answers, while it goes on.
+            may_start: whether a process that is not up is started. One that was up, and died since,
+                is a fault otherwise: the next one knows nothing of what was opened in it.
 
         Raises:
             BlenderFault: the process died, was killed, or answered with an error.
         """
-        self._ensure_started()
+        if may_start:
+            self._ensure_started()
         assert self._process is not None
         assert self._process.stdin is not None
         self._requests += 1

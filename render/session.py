@@ -286,7 +286,7 @@ class BlenderSession:
     ) -> dict[str, Any]:
         if self._opened_in != self.process.started or not self.process.is_running():
             self._load()
-        return self.process.call(request, timeout_s, on_event)
+        return self.process.call(request, timeout_s, on_event, may_start=False)
 
     def _load(self) -> dict[str, Any]:
         assert self._request is not None, "open an asset first"

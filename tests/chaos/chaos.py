@@ -289,6 +289,16 @@ def differences(end: Outcome, undisturbed: Outcome) -> str:
     return "\n".join(lines)
 
 
+def reasons(run: str) -> str:
+    """Say why clips of a build failed, a paragraph each."""
+    with as_folder(run) as folder:
+        failed = [row for row in ledger.load(folder) if row["verdict"] == "failed"]
+    return "\n".join(
+        f"{row['sample_key'] or row['uid']} {row['clip_index']}: {row['error']}\n{row['log_tail']}"
+        for row in failed
+    )
+
+
 def main() -> None:
     """Let a storm pass and print what died and what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -316,6 +326,7 @@ def main() -> None:
             if end != undisturbed:
                 wrong += 1
                 print(f"run{number} differs:\n{differences(end, undisturbed)}", file=sys.stderr)
+                print(reasons(f"{place}/run{number}"), file=sys.stderr, flush=True)
         figures = {
             "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
             "requests_that_failed": faults.total() - faults["stall"],

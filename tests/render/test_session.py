@@ -296,3 +296,31 @@ def test_a_crash_between_clips_reopens_the_asset(session: BlenderSession, folder
     before = probe(session, 1, [0.25])
     session.process.kill()
     np.testing.assert_array_equal(probe(session, 1, [0.25]), before)
+
+
+def test_a_process_that_dies_between_two_requests_is_a_fault_of_the_machine_not_of_the_clip(
+    folder: Path,
+) -> None:
+    class Dying(BlenderProcess):
+        """Is killed right after it was seen alive, as often as told."""
+
+        left = 0
+
+        def is_running(self) -> bool:
+            found = super().is_running()
+            if found and self.left:
+                self.left -= 1
+                assert self._process is not None
+                self._process.kill()
+                self._process.wait()
+            return found
+
+    with Dying(WorkerConfig(), [folder]) as process:
+        session = BlenderSession(process, LimitConfig())
+        session.open(moving_cube(folder / "dying.gltf"), "gltf", [1.0, 0.5])
+        whole = probe(session, 0, [0.5])
+        process.left = 1
+        with pytest.raises(BlenderFault, match="ended by signal SIGKILL during probe") as caught:
+            probe(session, 0, [0.5])
+        assert caught.value.of_machine
+        np.testing.assert_array_equal(probe(session, 0, [0.5]), whole)  # opened anew
