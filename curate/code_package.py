@@ -34,17 +34,32 @@ def code_files() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-@functools.cache
-def _contents() -> dict[str, bytes]:
-    """Read the files once: what is sent stays what was digested, whatever happens to them."""
+def _read() -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in code_files().items()}
 
 
 @functools.cache
+def _contents() -> dict[str, bytes]:
+    """Read the files once: what is sent stays what was digested, whatever happens to them."""
+    return _read()
+
+
 def code_digest() -> str:
-    """Digest the code that this process runs."""
+    """Digest the code that this process sends."""
+    return _digest(_contents())
+
+
+def code_on_disk() -> str:
+    """Digest the code as it lies there now; "none" where files come and go."""
+    try:
+        return _digest(_read())
+    except FileNotFoundError:
+        return "none"
+
+
+def _digest(files: dict[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name, data in _contents().items():
+    for name, data in files.items():
         if name.endswith(".py"):
             digest.update(name.encode() + b"\0" + hashlib.sha256(data).digest())
     return digest.hexdigest()[:16]

@@ -1,16 +1,20 @@
 """Compressed streams, decoded in a process of their own: decoders are C++, the bytes a stranger's.
 
 The process starts with the first stream, serves all that follow, and is ended when one of them
-crashes it, takes too long or asks for too much memory. That costs the asset and nothing else.
+crashes it, takes too long or asks for too much memory. That costs the asset and nothing else. What
+the machine does to it, a kill or a start that fails, costs no asset: it is tried again.
 """
 
 import atexit
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,10 +23,14 @@ from typing import IO, Any
 import numpy as np
 
 from curate.inspect_types import InspectLimits, Rule, fault
-from shards.errors import AssetError
+from shards.errors import AssetError, MachineError
 
 _TIMEOUT_S = 60.0
 _MEMORY_BYTES = 6 * 1024**3
+_TRIES, _PAUSE_S = 3, 0.5
+_GRACE_S = 5.0
+_READY = b"ready"
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # no decoder sends itself these
 _ROOT = Path(__file__).resolve().parents[1]
 
 Arrays = dict[str, np.ndarray]
@@ -57,36 +65,54 @@ class _Decoder:
             data: the stream.
         """
         with self._lock:
-            process = self._running()
-            timer = threading.Timer(_TIMEOUT_S, process.kill)
-            timer.start()
-            try:
-                assert process.stdin is not None
-                assert process.stdout is not None
-                _send(process.stdin, json.dumps(about).encode())
-                _send(process.stdin, data)
-                answer = _receive(process.stdout)
-            except OSError:
-                answer = None
-            finally:
-                timer.cancel()
-            if answer is None:
-                self.close()
-                return "the decoder crashed or hung over it"
-        with np.load(BytesIO(answer)) as arrays:
-            found = dict(arrays)
-        return str(found["error"]) if "error" in found else found
+            for _ in range(_TRIES):
+                answer, killed = self._ask(json.dumps(about).encode(), data)
+                if answer is not None:
+                    with np.load(BytesIO(answer)) as arrays:
+                        found = dict(arrays)
+                    return str(found["error"]) if "error" in found else found
+                if not killed:
+                    break
+        return "the decoder crashed or hung over it"
 
-    def close(self) -> None:
-        """End the helper, if it runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+    def _ask(self, *words: bytes) -> tuple[bytes | None, bool]:
+        """Return the answer, if there is one, and whether somebody else killed the helper."""
+        process = self._running()
+        assert process.stdin is not None
+        answer: bytes | None = None
+        with _deadline(process) as is_late, contextlib.suppress(OSError):
+            for word in words:
+                _send(process.stdin, word)
+            answer = _receive(process.stdout)
+        if answer is not None:
+            return answer, False
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)  # its pipe closes a moment before it is gone
+        code = self.close()
+        return None, code in _FROM_OUTSIDE and not is_late()
+
+    def close(self) -> int:
+        """End the helper, if it runs; returns how it ended where it had by itself, else 0."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.poll()
+        code = process.returncode or 0
+        process.kill()
+        process.communicate()
+        return code
 
     def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is None or self._process.poll() is not None:
+        """Give the helper once it is ready.
+
+        Raises:
+            MachineError: it does not start.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        for number in range(_TRIES):
             self.close()
+            time.sleep(number * _PAUSE_S)
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "curate.decoders"],
                 stdin=subprocess.PIPE,
@@ -95,7 +121,31 @@ class _Decoder:
                 cwd="/",
                 env=os.environ | {"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             )
-        return self._process
+            with _deadline(self._process):
+                if _receive(self._process.stdout) == _READY:
+                    return self._process
+        self.close()
+        raise MachineError(
+            f"the decoder of compressed meshes did not start {_TRIES} times; see what it says: "
+            f"PYTHONPATH={_ROOT} {sys.executable} -m curate.decoders"
+        )
+
+
+@contextlib.contextmanager
+def _deadline(process: subprocess.Popen[bytes]) -> Iterator[Callable[[], bool]]:
+    """Kill a process where the block takes too long; gives what tells whether it did."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(_TIMEOUT_S, end)
+    timer.start()
+    try:
+        yield late.is_set
+    finally:
+        timer.cancel()
 
 
 _decoder = _Decoder()
@@ -146,7 +196,8 @@ def _send(stream: IO[bytes], content: bytes) -> None:
     stream.flush()
 
 
-def _receive(stream: IO[bytes]) -> bytes | None:
+def _receive(stream: IO[bytes] | None) -> bytes | None:
+    assert stream is not None
     head = stream.read(8)
     length = int.from_bytes(head, "little")
     content = stream.read(length) if len(head) == 8 else b""
@@ -176,6 +227,7 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a decoder prints is no answer
     codecs = {"draco": _draco, "meshopt": _meshopt}
+    _send(answers, _READY)
     while (header := _receive(sys.stdin.buffer)) is not None:
         data = _receive(sys.stdin.buffer)
         if data is None:

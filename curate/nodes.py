@@ -10,13 +10,14 @@ import contextlib
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from curate.code_package import code_digest
+from curate.code_package import code_digest, code_on_disk
 from curate.sources import Source
 from shards.errors import ConfigError, MachineError
 from shards.objects import Objects
@@ -24,6 +25,7 @@ from shards.store import Missing
 
 _TOKEN = ".seen"  # in RUN/logs
 _STORE_S = 20.0  # for a store to answer
+_LOOKS, _LOOK_PAUSE_S = 3, 0.5
 _LOOK_TIMEOUT_S = 300.0  # a node may have to be sent the code first
 
 
@@ -67,9 +69,9 @@ class Needs:
             blender = "none"
         if blender != self.blender:
             return f"has bpy {blender}, expected {self.blender} as where the build was started"
-        if code_digest() != self.code:
+        if (here := code_on_disk()) != self.code:
             return (
-                f"has other code of orbit4d ({code_digest()}) than where the build was started "
+                f"has other code of orbit4d ({here}) than where the build was started "
                 f"({self.code}): its image is another, or the code changed meanwhile; renew the "
                 "image, give --code ship, or start the build again"
             )
@@ -114,6 +116,21 @@ def check_nodes(ray: Any, needs: Needs, resources: Mapping[str, float]) -> None:
     Raises:
         MachineError: one lacks something; names all such nodes and what each lacks.
     """
+    for left in reversed(range(_LOOKS)):
+        lacking = _lacking(ray, needs, resources)
+        if not lacking:
+            return
+        if left == 0 or not all(may_pass for _, may_pass in lacking):
+            raise MachineError("; ".join(sorted(sentence for sentence, _ in lacking)))
+        time.sleep(_LOOK_PAUSE_S)
+
+
+def _lacking(ray: Any, needs: Needs, resources: Mapping[str, float]) -> list[tuple[str, bool]]:
+    """Say what each node lacks, and whether that may pass within moments.
+
+    Code does: where nodes share a disk, Ray lays down anew what was sent for each of them, under
+    the processes of the others.
+    """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     looks: dict[Any, str] = {}
@@ -125,26 +142,26 @@ def check_nodes(ray: Any, needs: Needs, resources: Mapping[str, float]) -> None:
             name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
             looks[look.options(scheduling_strategy=there).remote(needs)] = name
     done, late = ray.wait(list(looks), num_returns=len(looks), timeout=_LOOK_TIMEOUT_S)
-    lacking = [f"node {looks[r]}: no answer in {_LOOK_TIMEOUT_S:g} s" for r in late]
+    lacking = [(f"node {looks[r]}: no answer in {_LOOK_TIMEOUT_S:g} s", False) for r in late]
     for reference in done:
-        if missing := _answer(ray, reference):
-            lacking.append(f"node {looks[reference]}: {missing}")
-    if lacking:
-        raise MachineError("; ".join(sorted(lacking)))
+        missing, may_pass = _answer(ray, reference)
+        if missing:
+            lacking.append((f"node {looks[reference]}: {missing}", may_pass))
+    return lacking
 
 
-def _look(needs: Needs) -> str:
-    return needs.missing()
+def _look(needs: Needs) -> tuple[str, bool]:
+    return needs.missing(), code_on_disk() != needs.code
 
 
-def _answer(ray: Any, reference: Any) -> str:
+def _answer(ray: Any, reference: Any) -> tuple[str, bool]:
     try:
         return ray.get(reference)
     except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
-        return ""  # it went away meanwhile; another may come
+        return "", False  # it went away meanwhile; another may come
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"cannot run orbit4d: {lines[-1] if lines else type(error).__name__}"
+        return f"cannot run orbit4d: {lines[-1] if lines else type(error).__name__}", True
 
 
 def _missing_store(store: Objects) -> str:

@@ -22,7 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,11 +190,17 @@ def _is(kind: str, process: psutil.Process) -> bool:
 
 
 def storm(
-    inputs: Path, place: Path | str, kills: int, seed: int, pause_max_s: float = 2.5
+    inputs: Path,
+    place: Path | str,
+    kills: int,
+    seed: int,
+    pause_max_s: float = 2.5,
+    on_end: Callable[[str, Outcome, Counter[str]], None] | None = None,
 ) -> tuple[Counter[str], list[Outcome]]:
     """Build under fire until so many kills were made; returns what died, and each build's end.
 
-    RUNs are made below ``place``, a folder or a URL.
+    RUNs are made below ``place``, a folder or a URL. As a build ends, ``on_end`` is told its RUN,
+    what it left, and what died until then.
     """
     nodes = Nodes()
     killer = Killer(nodes, seed, pause_max_s, writers=is_object_url(place))
@@ -206,6 +212,8 @@ def storm(
             _build_under_fire(inputs, run, nodes, killer, kills)
             ends.append(outcome(run))
             assert nothing_is_staged(run)
+            if on_end is not None:
+                on_end(str(run), ends[-1], killer.killed)
     finally:
         nodes.close()
     return killer.killed, ends
@@ -319,16 +327,23 @@ def main() -> None:
             place, proxy = until_done.enter_context(bad_store(options.seed))
             faults = proxy.done
         started = time.monotonic()
-        killed, ends = storm(inputs, place, options.kills, options.seed, options.pause_max_s)
         undisturbed = outcome(folder / "calm")
-        wrong = 0
-        for number, end in enumerate(ends):
+        wrong: list[str] = []
+
+        def compare(run: str, end: Outcome, killed: Counter[str]) -> None:
+            done, spent_s = killed.total(), time.monotonic() - started
             if end != undisturbed:
-                wrong += 1
-                print(f"run{number} differs:\n{differences(end, undisturbed)}", file=sys.stderr)
-                print(reasons(f"{place}/run{number}"), file=sys.stderr, flush=True)
+                wrong.append(run)
+                print(f"{run} differs:\n{differences(end, undisturbed)}\n{reasons(run)}")
+            left_s = spent_s * (options.kills - done) / max(done, 1)
+            now = f"{done} of {options.kills} kills, {len(wrong)} builds differ, {spent_s:.0f} s"
+            print(f"{now}, ETA {left_s:.0f} s", file=sys.stderr, flush=True)
+
+        more = options.seed, options.pause_max_s, compare
+        killed, ends = storm(inputs, place, options.kills, *more)
         figures = {
-            "kills": killed.total(), **killed, "builds": len(ends), "builds_that_differ": wrong,
+            "kills": killed.total(), **killed, "builds": len(ends),
+            "builds_that_differ": len(wrong),
             "requests_that_failed": faults.total() - faults["stall"],
             "seconds": round(time.monotonic() - started, 1),
         }  # fmt: skip

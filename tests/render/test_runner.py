@@ -1,6 +1,7 @@
 """The supervisor copes with real faults of a real Blender: dead, stuck, swollen, refusing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
+from render import runner
+from render.config import EngineConfig, LimitConfig, RenderConfig
+from render.paths import SequenceConfig, fit
 from render.runner import BlenderFault, BlenderProcess, WorkerConfig
+from render.session import BlenderSession, Probe
+from shards.seeding import ClipAddress
 from tests.render.make_gltf import moving_cube
 
 pytestmark = pytest.mark.blender
@@ -222,3 +229,26 @@ def test_nothing_outside_the_input_folder_can_be_read(tmp_path: Path) -> None:
             free = [t.parent.name for t in threads if "NoNewPrivs:\t1" not in t.read_text()]
             assert not free, f"threads outside the sandbox: {free}"
     assert found == {"all": 3, "inputs": 0}
+
+
+def test_a_process_that_has_started_needs_no_more_of_the_code(
+    tmp_path: Path, cube: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster may lay the code down anew while it runs."""
+    code = tmp_path / "code"
+    for package in ("render", "shards"):
+        shutil.copytree(ROOT / package, code / package)
+    monkeypatch.setattr(runner, "_ROOT", code)
+    with BlenderProcess(WorkerConfig(), [cube.parent]) as process:
+        process.start()
+        shutil.rmtree(code)
+        session = BlenderSession(process, LimitConfig())
+        session.open(cube, "gltf", [1.0, 0.5])
+        session.still()
+        found = session.probe(0, np.array([0.0, 0.5]), 1000, 1000)
+        assert isinstance(found, Probe)
+        sequences = SequenceConfig(frames=2, width=16, height=16)
+        config = RenderConfig(sequences=sequences, engine=EngineConfig(samples=1))
+        frame = fit(found.extremes.astype(float), sequences)
+        made = session.render(ClipAddress(0, "uid", 0), (0.0, 0.5), frame, config)
+    assert all(images[..., 3].any() for images in made.images.values())
