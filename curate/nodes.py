@@ -159,6 +159,8 @@ def _answer(ray: Any, reference: Any) -> tuple[str, bool]:
         return ray.get(reference)
     except (ray.exceptions.NodeDiedError, ray.exceptions.TaskUnschedulableError):
         return "", False  # it went away meanwhile; another may come
+    except ray.exceptions.OutOfMemoryError:
+        return "Ray ended what ran there: the machine has no memory left", True
     except ray.exceptions.RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return f"cannot run orbit4d: {lines[-1] if lines else type(error).__name__}", True
