@@ -64,7 +64,7 @@ def _restart(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _workers(options: argparse.Namespace) -> dict[str, float]:
-    return two_worker_scaling(options.assets, count=8, turns=1)
+    return two_worker_scaling(options.assets, count=12, turns=2)
 
 
 def _cost(options: argparse.Namespace) -> dict[str, float]:
