@@ -22,7 +22,7 @@ _LINE_EVERY_S = 15.0
 
 @app.command(
     "eval",
-    epilog="Example: orbit4d train eval out/fit1    Example: orbit4d train eval out/fit1 "
+    epilog="Example: orbit4d train eval out/fit1\n\nExample: orbit4d train eval out/fit1 "
     "--data out/run1 --clip openai/clip-vit-base-patch32 --lpips vgg16.pt --fvd i3d_torchscript.pt",
 )
 def eval_command(  # noqa: PLR0913

@@ -35,7 +35,7 @@ renderers: list[RenderAsset] = []
 
 @app.command(
     "sample",
-    epilog="Example: orbit4d train sample --fit out/fit1 --data out/run1 --out out/orbits    "
+    epilog="Example: orbit4d train sample --fit out/fit1 --data out/run1 --out out/orbits\n\n"
     "Example: orbit4d train sample --fit out/fit1 --asset fox.glb --motion 0.5 --motion 2 "
     "--format gif --out out/fox",
 )
