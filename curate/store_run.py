@@ -100,7 +100,7 @@ class StoreRun(RunFolder):
         """Return the rows of an asset that an earlier run finished but did not enter."""
         if DONE not in self._staged.get(source.uid, ()):
             return None
-        document: Document = json.loads(self.objects.read(_place(source.uid, DONE)))
+        document: Document = self._read_staged(source.uid, DONE)
         rows: list[dict[str, Any]] = document["rows"]
         there = all(self._has_sample(source, *pair) for pair in kept_samples(rows).items())
         if not there or self._change(source, rows):
@@ -117,10 +117,27 @@ class StoreRun(RunFolder):
             document = json.loads(here.read_bytes())
             self._staged[source.uid] = self._look(source.uid)
         elif document is None:
-            document = json.loads(self.objects.read(_place(source.uid, DONE)))
+            document = self._read_staged(source.uid, DONE)
         assert document is not None
         self._note(source.uid, document)
         return document["rows"]
+
+    def _read_staged(self, uid: str, name: str) -> Document:
+        """Read what is staged of an asset.
+
+        Raises:
+            TakenOver: it is gone, since another build took over, and cleared what it committed.
+            MachineError: it is gone, and nobody did.
+        """
+        place = _place(uid, name)
+        try:
+            return json.loads(self.objects.read(place))
+        except Missing as error:
+            self.hold.change()  # who has the RUN? asks the store
+            raise MachineError(
+                f"{self.name}: {place} was there and is gone; nobody but builds may change what "
+                "lies below staging/. The same command goes on from here"
+            ) from error
 
     def reopen(self, source: Source) -> None:
         """Declare an asset unfinished; staged clips that still hold stay."""
@@ -128,7 +145,7 @@ class StoreRun(RunFolder):
         gone = files & {DONE}
         if self.retry_failed:
             for name in (name for name in files - gone if name.endswith(".json")):
-                record = json.loads(self.objects.read(_place(source.uid, name)))
+                record = self._read_staged(source.uid, name)
                 gone |= {name} if record["verdict"] == "failed" else set()
         self.objects.delete(_place(source.uid, name) for name in gone)
         files -= gone

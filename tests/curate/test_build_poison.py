@@ -52,7 +52,9 @@ def strike(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         hits: list[str] = []
         real_call, loaded = BlenderProcess.call, [Path()]
 
-        def call(self: BlenderProcess, request: dict[str, Any], *more: Any) -> dict[str, Any]:
+        def call(
+            self: BlenderProcess, request: dict[str, Any], *more: Any, **named: Any
+        ) -> dict[str, Any]:
             if request["op"] == "load":
                 loaded[0] = Path(request["path"])
             if when(request, loaded[0]) and len(hits) < at_most:
@@ -60,7 +62,7 @@ def strike(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
                 assert self.pid is not None
                 hits.append(request["op"])
                 os.kill(self.pid, number)
-            return real_call(self, request, *more)
+            return real_call(self, request, *more, **named)
 
         monkeypatch.setattr(BlenderProcess, "call", call)
         return hits

@@ -1,5 +1,6 @@
 """What goes wrong beneath a build into an object store, with real processes and connections."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 
+from curate.collect import Collector
+from curate.sources import find_sources
 from shards.errors import MachineError
+from shards.hold import TakenOver
 from shards.objects import Objects
 from tests.conftest import Bucket
 from tests.curate import staging
 from tests.curate.staging import make_inputs
-from tests.curate.store_builds import QUICK, SETTINGS, build, outcome
+from tests.curate.store_builds import QUICK, SETTINGS, build, open_run, outcome, work
 from tests.faulty_store import Fault, Proxy, faulty, first, now_and_then
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of botocore and moto
@@ -83,6 +87,27 @@ def test_a_second_driver_is_refused_and_a_paused_one_commits_nothing_when_it_wak
     assert "another build took over" in said
     assert there == calm
     assert build(url, inputs) == []  # and clears away what the woken one began
+    assert outcome(url) == calm
+
+
+def test_what_is_staged_and_gone_is_asked_of_whoever_has_the_run(
+    s3_bucket: Bucket, inputs: Path, calm: Any
+) -> None:
+    url = f"{s3_bucket.url}/run"
+    with contextlib.closing(open_run(url)) as run:
+        run.begin()
+        source, *_ = Collector(run, find_sources([inputs])).take_over()
+        work(run, source, away=True)
+        place = f"staging/{source.uid}/asset.json"
+        run.objects.delete([place])
+        with pytest.raises(MachineError, match=f"{place} was there and is gone") as caught:
+            run.finished_rows(source)
+        assert not isinstance(caught.value, TakenOver)
+        work(run, source, away=True)
+        run.hold._ended.set()  # it shows no more signs of life
+        assert build(url, inputs)  # so another build takes over, and clears what it committed
+        with pytest.raises(TakenOver, match="another build took over"):
+            run.finished_rows(source)
     assert outcome(url) == calm
 
 

@@ -56,22 +56,30 @@ def test_the_part_that_is_rendered_is_all_of_the_picture(
     call = BlenderProcess.call
 
     def noted(
-        self: BlenderProcess, request: dict[str, Any], timeout_s: float, on_event: Any
+        self: BlenderProcess,
+        request: dict[str, Any],
+        timeout_s: float,
+        on_event: Any = None,
+        **more: Any,
     ) -> Any:
         def on_noted(event: dict[str, Any]) -> None:
             parts.append(event["part"])
             on_event(event)
 
-        return call(self, request, timeout_s, on_noted)
+        return call(self, request, timeout_s, on_noted, **more)
 
     def whole(
-        self: BlenderProcess, request: dict[str, Any], timeout_s: float, on_event: Any
+        self: BlenderProcess,
+        request: dict[str, Any],
+        timeout_s: float,
+        on_event: Any = None,
+        **more: Any,
     ) -> Any:
-        return call(self, request | {"margin": None}, timeout_s, on_event)
+        return call(self, request | {"margin": None}, timeout_s, on_event, **more)
 
-    monkeypatch.setattr(BlenderProcess, "call", lambda s, r, t, e=None: noted(s, r, t, e))
+    monkeypatch.setattr(BlenderProcess, "call", noted)
     some = render(session, config)
-    monkeypatch.setattr(BlenderProcess, "call", lambda s, r, t, e=None: whole(s, r, t, e))
+    monkeypatch.setattr(BlenderProcess, "call", whole)
     every = render(session, config)
 
     fine = engine.supersampling
