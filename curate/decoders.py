@@ -23,14 +23,13 @@ from typing import IO, Any
 import numpy as np
 
 from curate.inspect_types import InspectLimits, Rule, fault
-from shards.errors import AssetError, MachineError
+from shards.errors import FROM_OUTSIDE, AssetError, MachineError
 
 _TIMEOUT_S = 60.0
 _MEMORY_BYTES = 6 * 1024**3
 _TRIES, _PAUSE_S = 3, 0.5
 _GRACE_S = 5.0
 _READY = b"ready"
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)  # no decoder sends itself these
 _ROOT = Path(__file__).resolve().parents[1]
 
 Arrays = dict[str, np.ndarray]
@@ -86,21 +85,19 @@ class _Decoder:
             answer = _receive(process.stdout)
         if answer is not None:
             return answer, False
+        code = 0
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_S)  # its pipe closes a moment before it is gone
-        code = self.close()
-        return None, code in _FROM_OUTSIDE and not is_late()
+            code = process.wait(_GRACE_S)  # its pipe closes a moment before it is gone
+        self.close()
+        killed = code < 0 and signal.Signals(-code).name in FROM_OUTSIDE
+        return None, killed and not is_late()
 
-    def close(self) -> int:
-        """End the helper, if it runs; returns how it ended where it had by itself, else 0."""
-        if self._process is None:
-            return 0
-        process, self._process = self._process, None
-        process.poll()
-        code = process.returncode or 0
-        process.kill()
-        process.communicate()
-        return code
+    def close(self) -> None:
+        """End the helper, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
     def _running(self) -> subprocess.Popen[bytes]:
         """Give the helper once it is ready.

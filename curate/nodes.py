@@ -151,7 +151,8 @@ def _lacking(ray: Any, needs: Needs, resources: Mapping[str, float]) -> list[tup
 
 
 def _look(needs: Needs) -> tuple[str, bool]:
-    return needs.missing(), code_on_disk() != needs.code
+    missing = needs.missing()
+    return missing, bool(missing) and code_on_disk() != needs.code
 
 
 def _answer(ray: Any, reference: Any) -> tuple[str, bool]:

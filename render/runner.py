@@ -23,6 +23,7 @@ import psutil
 from pydantic import Field
 
 from shards.config import Config
+from shards.errors import FROM_OUTSIDE
 from shards.files import own_folder
 
 _POLL_S = 0.2
@@ -31,7 +32,6 @@ _ADDRESS_SLACK_MB = 4096  # beyond twice the resident limit: what is mapped and 
 _DISK_MIN_MB = 1  # with less, what failed may have failed for want of it
 _GPU_DEVICES = ("nvidia[0-9]*", "kfd", "dri/renderD*")
 _KERNEL_VARIABLES = ("OPTIX_CACHE_PATH", "CUDA_CACHE_PATH", "NEO_CACHE_DIR", "AMD_COMGR_CACHE_DIR")
-_FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _ROOT = Path(__file__).resolve().parents[1]
 
 FaultKind = Literal["crash", "timeout", "memory", "load", "images", "error"]
@@ -84,12 +84,8 @@ class BlenderFault(Exception):
 
     @property
     def of_machine(self) -> bool:
-        """Tell whether the machine is to blame: no asset was opened, or somebody ended Blender.
-
-        A process never sends itself these signals; the out-of-memory killer, an operator or a
-        node that goes away does.
-        """
-        return self.operation == "start" or self.signal in _FROM_OUTSIDE
+        """Tell whether the machine is to blame: no asset was opened, or somebody ended Blender."""
+        return self.operation == "start" or self.signal in FROM_OUTSIDE
 
 
 class BlenderProcess:

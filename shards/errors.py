@@ -4,6 +4,10 @@ Anything about one asset or one sample derives from ``ItemError``: a run counts 
 goes on. Every other exception is a fault of the program or its settings and stops it.
 """
 
+# Signals that no process sends itself: the out-of-memory killer, an operator or a node that goes
+# away does. What they end says nothing about the asset at hand.
+FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
+
 
 class Orbit4dError(Exception):
     """Base of all errors raised on purpose; its text is meant for the user."""

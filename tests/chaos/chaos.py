@@ -339,8 +339,9 @@ def main() -> None:
             now = f"{done} of {options.kills} kills, {len(wrong)} builds differ, {spent_s:.0f} s"
             print(f"{now}, ETA {left_s:.0f} s", file=sys.stderr, flush=True)
 
-        more = options.seed, options.pause_max_s, compare
-        killed, ends = storm(inputs, place, options.kills, *more)
+        killed, ends = storm(
+            inputs, place, options.kills, options.seed, options.pause_max_s, compare
+        )
         figures = {
             "kills": killed.total(), **killed, "builds": len(ends),
             "builds_that_differ": len(wrong),
